@@ -1,0 +1,36 @@
+"""What the classifier says of one object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """One object's answer.
+
+    label: a class, or "unknown" where no class reached the threshold or the cloud was too small.
+    score: how sure the label is, in [0, 1]: the class's probability; for "unknown", 1 minus the best class's.
+    probabilities: (C,) float64 over `classes`, summing to 1.
+    entropy: of `probabilities`, in nats.
+    classes: the C names, in the order of `probabilities`.
+    frozen: the frozen model's own answer where an adapter is live, else None.
+    """
+
+    label: str
+    score: float
+    probabilities: np.ndarray
+    entropy: float
+    classes: tuple[str, ...]
+    frozen: Recognition | None = None
+
+    def top(self, k: int) -> list[tuple[str, float]]:
+        """The k best hypotheses as (name, score), best first; an unknown object has the one, "unknown"."""
+        if self.label == UNKNOWN:
+            return [(UNKNOWN, self.score)]
+        order = np.argsort(-self.probabilities, kind="stable")[:k]
+        return [(self.classes[i], float(self.probabilities[i])) for i in order]
