@@ -1,0 +1,190 @@
+"""Devices, tools, fruit and toys: what lies about on desks and benches."""
+
+from __future__ import annotations
+
+import numpy as np
+from trimesh import Trimesh
+
+from clipoint3d_ros.datasets.shapes.shape import maker
+from clipoint3d_ros.datasets.shapes.solids import (
+    ball,
+    block,
+    hull,
+    lathe,
+    merged,
+    moved,
+    rod,
+    rounded_block,
+    tube,
+    turned,
+)
+
+Made = tuple[Trimesh, tuple[str, ...]]
+
+
+@maker("monitor")
+def monitor(rng: np.random.Generator) -> Made:
+    """Flat screens of 19–34 inches: 42–80 cm wide on a stem and foot; a few old tubes."""
+    w = rng.uniform(0.42, 0.8)
+    h = w * rng.uniform(0.42, 0.66)
+    rise, foot = rng.uniform(0.08, 0.2), w * rng.uniform(0.18, 0.32)
+    if rng.random() < 0.15:
+        w, d = rng.uniform(0.35, 0.48), rng.uniform(0.3, 0.42)
+        h = w * 0.8
+        tail = [(sx * w * 0.25, d, 0.06 + h * (0.5 + sz * 0.25)) for sx in (-1, 1) for sz in (-1, 1)]
+        face = [(sx * w / 2, d * 0.3, 0.06 + h * (0.5 + sz * 0.5)) for sx in (-1, 1) for sz in (-1, 1)]
+        return merged(block((w, d * 0.35, h), (0, d * 0.15, 0.06)), hull([*tail, *face]), rod(0.12, 0.06, (0, d * 0.3, 0))), (
+            "deep",
+            "with a thick tube",
+        )
+    tilt = rng.uniform(-0.15, 0.1)
+    panel = turned(block((w, rng.uniform(0.012, 0.05), h)), tilt, (1, 0, 0))
+    stem = block((0.05, 0.025, rise + h * 0.4), (0, 0.03, 0))
+    base = rod(foot, 0.015) if rng.random() < 0.4 else block((foot * 2, foot * 1.3, 0.015))
+    return merged(moved(panel, (0, 0, rise)), stem, base), ("thin and flat", "on a stand")
+
+
+@maker("laptop")
+def laptop(rng: np.random.Generator) -> Made:
+    """Open laptops of 11–17 inches: 26–40 cm wide, lid at 80–135 degrees."""
+    w = rng.uniform(0.26, 0.4)
+    d, t = w * rng.uniform(0.62, 0.74), rng.uniform(0.01, 0.024)
+    opening = np.deg2rad(rng.uniform(80, 135))
+    lid = turned(moved(block((w, d, 0.007)), (0, -d / 2, 0)), -opening, (1, 0, 0))
+    return merged(block((w, d, t)), moved(lid, (0, d / 2, t))), ("open", "thin")
+
+
+@maker("keyboard")
+def keyboard(rng: np.random.Generator) -> Made:
+    """Keyboards: 28–46 cm long, 11–18 cm deep, rows of keys on a wedge."""
+    w, d = rng.uniform(0.28, 0.46), rng.uniform(0.11, 0.175)
+    front, rear = rng.uniform(0.007, 0.014), rng.uniform(0.014, 0.03)
+    body = hull([(sx * w / 2, sy * d / 2, z) for sx in (-1, 1) for sy in (-1, 1) for z in (0, front if sy < 0 else rear)])
+    keys = []
+    for row in range(5):
+        y = -d / 2 + d * (row + 0.7) / 6
+        top = front + (rear - front) * (row + 0.7) / 6
+        keys.append(block((w * 0.94, d / 6 * 0.75, 0.008), (0, y, top - 0.002)))
+    return merged(body, *keys), ("flat", "long", "with rows of keys")
+
+
+@maker("mouse")
+def mouse(rng: np.random.Generator) -> Made:
+    """Computer mice: 9–13 cm long, 5–7.5 cm wide, 2.8–4.6 cm high; a smooth hump."""
+    a, b, c = rng.uniform(0.045, 0.066), rng.uniform(0.026, 0.038), rng.uniform(0.028, 0.046)
+    hump = ball((a, b, c))
+    points = hump.vertices[hump.vertices[:, 2] > -0.02 * c]
+    points = points.copy()
+    points[:, 2] *= 1 - rng.uniform(0.0, 0.35) * (points[:, 0] / a)
+    points[:, 2] -= points[:, 2].min()
+    wheel = turned(rod(0.011, 0.007, (0, 0, -0.0035), 14), np.pi / 2, (1, 0, 0))
+    return merged(hull(points), moved(wheel, (a * 0.55, 0, c * 0.72))), ("small", "smooth", "hump-shaped")
+
+
+@maker("drill", lying=0.55)
+def drill(rng: np.random.Generator) -> Made:
+    """Cordless drills: 16–26 cm long, pistol grip, chuck with a bit, battery at the foot."""
+    length, r = rng.uniform(0.1, 0.16), rng.uniform(0.026, 0.036)
+    grip = rng.uniform(0.1, 0.15)
+    body = turned(rod(r, length, (0, 0, -length / 2)), np.pi / 2, (0, 1, 0))
+    chuck = turned(lathe([(0, 0), (r * 0.75, 0), (r * 0.5, 0.04), (0.006, 0.05), (0.004, 0.05 + rng.uniform(0.0, 0.07)), (0, 0.05)]), np.pi / 2, (0, 1, 0))
+    stock = rounded_block((0.042, 0.034, grip), 0.01)
+    battery = rounded_block((rng.uniform(0.07, 0.12), rng.uniform(0.055, 0.08), rng.uniform(0.03, 0.06)), 0.008)
+    top = grip + 0.03 + r * 0.7
+    lean = turned(stock, rng.uniform(-0.15, 0.25), (0, 1, 0))
+    mesh = merged(moved(body, (0, 0, top)), moved(chuck, (length / 2, 0, top)), moved(lean, (-0.02, 0, 0.03)), battery)
+    return mesh, ("with a pistol grip", "with a chuck")
+
+
+@maker("hammer", lying=1.0)
+def hammer(rng: np.random.Generator) -> Made:
+    """Hammers: 24–38 cm long, steel head 8–14 cm across the handle; lies flat."""
+    length, head = rng.uniform(0.24, 0.38), rng.uniform(0.08, 0.14)
+    face = rng.uniform(0.011, 0.017)
+    shaft = tube([(0, 0, 0), (0, 0, length * 0.5), (0, 0, length)], [0.015, 0.011, 0.012])
+    bar = block((head, 2 * face, 2 * face), (0, 0, length - face))
+    peen = hull([(-head / 2, s * face, length + z) for s in (-1, 1) for z in (-face, face)] + [(-head / 2 - 0.03, s * 0.012, length) for s in (-1, 1)])
+    return turned(merged(shaft, bar, peen), np.pi / 2 * rng.integers(0, 2), (0, 0, 1)), ("with a long handle", "with a steel head")
+
+
+@maker("screwdriver", lying=1.0)
+def screwdriver(rng: np.random.Generator) -> Made:
+    """Screwdrivers: 15–30 cm long, thick grip, thin blade; lies flat."""
+    grip, blade, r = rng.uniform(0.08, 0.12), rng.uniform(0.07, 0.18), rng.uniform(0.011, 0.019)
+    profile = [(0, 0), (r * 0.8, 0), (r, 0.012), (r * 0.85, grip * 0.5), (r, grip * 0.8), (r * 0.6, grip), (0, grip)]
+    return merged(lathe(profile, 16), rod(rng.uniform(0.003, 0.005), blade + 0.01, (0, 0, grip - 0.01), 8)), (
+        "with a thick grip",
+        "with a thin blade",
+    )
+
+
+@maker("scissors")
+def scissors(rng: np.random.Generator) -> Made:
+    """Scissors: 12–24 cm long, two blades and two rings, closed or open to 50 degrees; lie flat."""
+    blade, ring = rng.uniform(0.07, 0.13), rng.uniform(0.02, 0.032)
+    opening = np.deg2rad(rng.uniform(2, 25))
+    halves = []
+    for s in (-1, 1):
+        steel = hull([(x, y, z) for x, y in ((0, -0.009), (0, 0.009), (blade, 0.001)) for z in (0, 0.003)])
+        reach = rng.uniform(0.05, 0.075)
+        shank = tube([(0.0, 0, 0.002), (-reach * 0.6, s * 0.008, 0.004), (-reach, s * 0.012, 0.005)], 0.005)
+        angles = np.linspace(0, 2 * np.pi, 20)
+        loop = np.column_stack([-reach - ring + ring * np.cos(angles), s * 0.02 + ring * 0.75 * np.sin(angles), np.full(20, 0.005)])
+        halves.append(moved(turned(merged(steel, shank, tube(loop, 0.005)), s * opening), (0, 0, 0.003 * (s + 1))))
+    return merged(*halves), ("flat", "with two finger rings", "with two blades")
+
+
+@maker("banana")
+def banana(rng: np.random.Generator) -> Made:
+    """Bananas: 14–23 cm along the bow, 3–4.5 cm thick; one, or a bunch of 2–4."""
+    r, bend, length = rng.uniform(0.015, 0.022), rng.uniform(0.8, 1.6), rng.uniform(0.14, 0.23)
+    radius = length / bend
+    angles = np.linspace(-bend / 2, bend / 2, 14)
+    path = np.column_stack([radius * np.sin(angles), radius * (1 - np.cos(angles)), np.full(14, r)])
+    widths = r * np.clip(np.sin(np.linspace(0.1, np.pi - 0.06, 14)) ** 0.5, 0.25, 1)
+    one = tube(path, widths)
+    count = int(rng.integers(2, 5)) if rng.random() < 0.3 else 1
+    fingers = [turned(one, 0.28 * i, (0.2, 0, 1), path[-1]) for i in range(count)]
+    return merged(*fingers), ("curved", "in a bunch" if count > 1 else "long")
+
+
+@maker("pear", lying=0.5)
+def pear(rng: np.random.Generator) -> Made:
+    """Pears: 5.5–8.5 cm across, 8–13 cm high, narrow towards the stalk."""
+    r = rng.uniform(0.027, 0.043)
+    h, neck = r * rng.uniform(2.6, 3.3), rng.uniform(0.4, 0.6)
+    s = np.linspace(0, np.pi, 18)
+    width = r * np.sin(s) * (1 - (1 - neck) / (1 + np.exp(-9 * (s / np.pi - 0.55))))
+    body = lathe([(float(max(x, 0)), float(h * (1 - np.cos(t)) / 2)) for x, t in zip(width, s, strict=True)])
+    return merged(body, tube([(0, 0, h * 0.97), (0.004, 0, h + 0.018)], 0.0018, 6)), ("rounded", "narrow at the top", "with a stalk")
+
+
+@maker("apple")
+def apple(rng: np.random.Generator) -> Made:
+    """Apples and oranges' size: 6–10 cm, almost a ball, dimpled at the stalk."""
+    r = rng.uniform(0.03, 0.05)
+    t = np.linspace(0.02, np.pi - 0.02, 20)
+    dimple = 1 + 0.18 * np.cos(t) ** 2 * (1 - np.abs(np.cos(t)) ** 4) - rng.uniform(0.1, 0.22) * np.abs(np.cos(t)) ** 6
+    body = lathe([(r * np.sin(a) * d, r - r * np.cos(a) * d * 0.92) for a, d in zip(t, dimple, strict=True)])
+    return merged(body, tube([(0, 0, 1.65 * r), (0.003, 0, 2.05 * r)], 0.0016, 6)), ("round", "small", "with a dimple")
+
+
+@maker("ball")
+def toy_ball(rng: np.random.Generator) -> Made:
+    """Tennis balls to footballs: 6–24 cm across."""
+    r = rng.uniform(0.03, 0.12)
+    return ball((r, r, r), (0, 0, r)), ("perfectly round", "smooth")
+
+
+@maker("camel")
+def camel(rng: np.random.Generator) -> Made:
+    """Toy camels (GraspNet's): 8–20 cm long, four legs, one or two humps, a long neck."""
+    s = rng.uniform(0.08, 0.2)
+    leg = s * rng.uniform(0.38, 0.5)
+    parts = [ball((s * 0.36, s * 0.15, s * 0.16), (0, 0, leg + s * 0.1))]
+    parts += [tube([(x * s, y * s, 0), (x * s, y * s, leg + s * 0.1)], s * 0.035) for x in (-0.25, 0.25) for y in (-0.08, 0.08)]
+    humps = [0.0] if rng.random() < 0.5 else [-0.14, 0.14]
+    parts += [ball((s * 0.11, s * 0.09, s * 0.15), (x * s, 0, leg + s * 0.26)) for x in humps]
+    neck = [(0.32 * s, 0, leg + s * 0.1), (0.48 * s, 0, leg + s * 0.12), (0.54 * s, 0, leg + s * 0.42)]
+    parts += [tube(neck, s * 0.05), ball((s * 0.12, s * 0.055, s * 0.06), (0.6 * s, 0, leg + s * 0.45))]
+    return merged(*parts), ("an animal", "with four legs", "with two humps" if len(humps) == 2 else "with a hump")

@@ -1,0 +1,112 @@
+"""A procedural shape and the registry of its makers.
+
+A maker takes a random generator and returns one object of its class: metres, z up, standing as people put it down.
+Sizes are metric because a robot measures them: each maker's ranges are those of common retail goods and furniture
+(catalogue sizes of kitchen ware, packaging and home furniture), widened by about a fifth at both ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from trimesh import Trimesh
+
+STANDING, LYING, INVERTED = "standing", "lying", "upside down"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One object.
+
+    name: its class.
+    mesh: metres, z up, resting on z = 0, centred on the z axis.
+    attributes: words that are true of it, for captions ("tall", "with a handle").
+    pose: standing, lying or upside down.
+    """
+
+    name: str
+    mesh: Trimesh
+    attributes: tuple[str, ...]
+    pose: str = STANDING
+
+
+@dataclass(frozen=True)
+class Maker:
+    """How one class is made; `poses` gives the share of standing, lying and inverted objects in a household."""
+
+    make: Callable[[np.random.Generator], tuple[Trimesh, tuple[str, ...]]]
+    poses: tuple[float, float, float]
+    tabletop: bool
+
+
+MAKERS: dict[str, Maker] = {}
+
+
+def maker(
+    name: str, *, lying: float = 0.0, inverted: float = 0.0, tabletop: bool = True
+) -> Callable[[Callable], Callable]:
+    """Register a maker under its class name; `tabletop` is False for what stands on the floor."""
+
+    def register(make: Callable) -> Callable:
+        MAKERS[name] = Maker(make, (1 - lying - inverted, lying, inverted), tabletop)
+        return make
+
+    return register
+
+
+def make_shape(name: str, rng: np.random.Generator) -> Shape:
+    """One random object of class `name`, in a random resting pose and direction.
+
+    Raises:
+        ValueError: no such class.
+    """
+    if name not in MAKERS:
+        raise ValueError(f"no procedural shape '{name}'; there are {', '.join(sorted(MAKERS))}")
+    mesh, attributes = MAKERS[name].make(rng)
+    pose = str(rng.choice([STANDING, LYING, INVERTED], p=MAKERS[name].poses))
+    if pose == LYING:
+        mesh = _turn(mesh, 0, np.pi / 2, rng.uniform(0, 2 * np.pi))
+    elif pose == INVERTED:
+        mesh = _turn(mesh, 0, np.pi, 0.0)
+    mesh = _turn(mesh, 2, rng.uniform(0, 2 * np.pi), 0.0)
+    return Shape(name, rested(mesh), attributes, pose)
+
+
+def rested(mesh: Trimesh) -> Trimesh:
+    """The mesh moved onto z = 0 and centred on the z axis."""
+    mesh = mesh.copy()
+    low, high = mesh.bounds
+    mesh.apply_translation([-(low[0] + high[0]) / 2, -(low[1] + high[1]) / 2, -low[2]])
+    return mesh
+
+
+def size_words(shape: Shape) -> str:
+    """Its height in words, as a caption says it: "about 20 cm tall"."""
+    height = float(np.ptp(shape.mesh.bounds[:, 2]))
+    return f"about {height * 100:.0f} cm tall" if height < 1 else f"about {height:.1f} m tall"
+
+
+def surface_points(mesh: Trimesh, count: int, rng: np.random.Generator) -> np.ndarray:
+    """(count, 3) float32 points, uniform over the surface: the complete cloud of a clean CAD model."""
+    areas = mesh.area_faces
+    faces = rng.choice(len(areas), count, p=areas / areas.sum())
+    a, b, c = np.moveaxis(mesh.triangles[faces], 1, 0)
+    u, v = rng.random((2, count, 1))
+    fold = u + v > 1
+    u, v = np.where(fold, 1 - u, u), np.where(fold, 1 - v, v)
+    return (a + u * (b - a) + v * (c - a)).astype(np.float32)
+
+
+def _turn(mesh: Trimesh, axis: int, angle: float, spin: float) -> Trimesh:
+    """Spin about z, then turn about a coordinate axis, angles in radians."""
+    mesh = mesh.copy()
+    for a, k in ((spin, 2), (angle, axis)):
+        cosine, sine = np.cos(a), np.sin(a)
+        rotation = np.eye(4)
+        i, j = [(1, 2), (0, 2), (0, 1)][k]
+        rotation[[i, j], [i, j]] = cosine
+        rotation[i, j], rotation[j, i] = -sine, sine
+        mesh.apply_transform(rotation)
+    return mesh

@@ -1,0 +1,165 @@
+"""From a sensor's cloud to what the views expect: finite points, y up, unit sphere, N points (METHOD 1.1–1.2).
+
+ROS clouds are z-up (REP-103) or in an optical frame; the views take y as up. The rotation into that frame also
+turns the sensor's azimuth to +z where the sensor's place is known, so that view 4 is what the sensor saw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Vector = Sequence[float] | np.ndarray
+
+
+class CloudError(ValueError):
+    """A cloud that cannot be used; the message says what is wrong with it, in one sentence."""
+
+
+def finite_points(points: np.ndarray) -> np.ndarray:
+    """The rows of a cloud that are real measurements; NaN and ±Inf mean "no return" (REP-117).
+
+    Args:
+        points: (N, 3) or organised (H, W, 3), any real dtype, metres.
+
+    Returns:
+        (M, 3) float32, contiguous, M ≤ N; empty where nothing returned.
+
+    Raises:
+        CloudError: not numbers, or the last axis is not x, y, z.
+    """
+    points = np.asarray(points)
+    if points.ndim < 2 or points.shape[-1] != 3:
+        raise CloudError(f"a cloud is (N, 3) or (H, W, 3) with x, y, z last, but this one has shape {points.shape}")
+    if points.dtype.kind not in "fiu":
+        raise CloudError(f"a cloud holds real numbers in metres, but this one has dtype {points.dtype}")
+    with np.errstate(over="ignore"):
+        flat = points.reshape(-1, 3).astype(np.float32)
+    return np.ascontiguousarray(flat[np.isfinite(flat).all(1)])
+
+
+def unit(vector: Vector, name: str) -> np.ndarray:
+    """A direction as a (3,) float64 unit vector; CloudError where it has no direction."""
+    array = np.asarray(vector, dtype=np.float64)
+    length = float(np.linalg.norm(array)) if array.shape == (3,) else float("nan")
+    if not np.isfinite(length) or length < 1e-9:
+        raise CloudError(f"'{name}' must be three finite numbers that are not all zero, but it is {vector!r}")
+    return array / length
+
+
+def level(up: Vector, towards: Vector | None = None) -> np.ndarray:
+    """The rotation from the cloud's frame into the views' frame: `up` to +y, `towards` (made horizontal) to +z.
+
+    Args:
+        up: (3,) direction against gravity in the cloud's frame.
+        towards: (3,) direction from the object to the sensor in the cloud's frame. Where it is None or vertical
+            the azimuth is free and the shortest rotation is taken (for z-up clouds: x stays right).
+
+    Returns:
+        R (3, 3) float64, proper; a point row p becomes p·Rᵀ.
+
+    Raises:
+        CloudError: a vector of no direction.
+    """
+    y = unit(up, "up")
+    z = None if towards is None else _horizontal(unit(towards, "towards"), y)
+    if z is not None:
+        return np.stack([np.cross(y, z), y, z])
+    # Rodrigues from `up` to +y without an angle; the opposite direction turns by π about x.
+    cosine, axis = float(y[1]), np.cross(y, [0.0, 1.0, 0.0])
+    if cosine < -1 + 1e-9:
+        return np.diag([1.0, -1.0, -1.0])
+    skew = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
+    return np.eye(3) + skew + skew @ skew / (1 + cosine)
+
+
+def _horizontal(direction: np.ndarray, up: np.ndarray) -> np.ndarray | None:
+    flat = direction - up * (direction @ up)
+    length = float(np.linalg.norm(flat))
+    return flat / length if length > 1e-6 else None
+
+
+def normalise(points: Tensor) -> Tensor:
+    """Into the unit sphere: p ← (p − mean) / max‖p − mean‖ (METHOD 1.2).
+
+    Args:
+        points: (..., N, 3) float, N ≥ 1.
+
+    Returns:
+        The same shape; a cloud whose points coincide becomes all zeros, never NaN.
+    """
+    centred = points - points.mean(-2, keepdim=True)
+    radius = centred.norm(dim=-1).amax(-1)[..., None, None]
+    return torch.where(radius > 1e-9, centred / radius.clamp_min(1e-9), torch.zeros_like(centred))
+
+
+def random_subset(size: int, count: int, seed: int = 0) -> np.ndarray:
+    """`count` indices into `size` points: a random subset, or whole repetitions and a random rest below `count`.
+
+    The same for every call of one size and seed, so an object's answer does not depend on its neighbours.
+    """
+    rng = np.random.default_rng((seed, size))
+    whole = np.arange(size).repeat(count // size) if count >= size else np.arange(0)
+    return np.concatenate([whole, rng.permutation(size)[: count - len(whole)]])
+
+
+def farthest_points(points: Tensor, count: int) -> Tensor:
+    """Farthest-point sampling, all clouds of a batch at once on their device.
+
+    Starts at the first point and takes, `count` times, the point whose distance to those taken is largest.
+    Clouds of fewer points are padded by repeating their first point: a repeated point is taken only when nothing
+    else is left.
+
+    Args:
+        points: (B, N, 3) float, finite.
+        count: 1 ≤ count.
+
+    Returns:
+        (B, count) int64 indices into N.
+    """
+    batch, size, _ = points.shape
+    rows = torch.arange(batch, device=points.device)
+    taken = torch.zeros(batch, count, dtype=torch.int64, device=points.device)
+    distance = torch.full((batch, size), torch.inf, dtype=points.dtype, device=points.device)
+    last = taken[:, 0]
+    for step in range(1, count):
+        distance = torch.minimum(distance, (points - points[rows, last, None]).square().sum(-1))
+        last = distance.argmax(1)
+        taken[:, step] = last
+    return taken
+
+
+def resample(clouds: Sequence[np.ndarray], count: int, method: str = "random", device: str | torch.device = "cpu") -> Tensor:
+    """Clouds of any sizes as one batch of `count` points each (METHOD 1.2).
+
+    Args:
+        clouds: B arrays (Nᵢ, 3), finite, Nᵢ ≥ 1.
+        count: points per cloud in the result.
+        method: "random" (a fixed subset, quick) or "farthest" (even cover, on the device).
+
+    Returns:
+        (B, count, 3) float32 on `device`.
+
+    Raises:
+        ValueError: an empty cloud, or an unknown method.
+    """
+    if method not in ("random", "farthest"):
+        raise ValueError(f"resampling method '{method}' is neither 'random' nor 'farthest'")
+    if any(len(cloud) == 0 for cloud in clouds):
+        raise CloudError("an empty cloud cannot be resampled; drop it first")
+    if not clouds:
+        return torch.zeros(0, count, 3, device=device)
+    if method == "random":
+        chosen = [cloud[random_subset(len(cloud), count)] for cloud in clouds]
+        return torch.from_numpy(np.stack(chosen).astype(np.float32)).to(device)
+    longest = max(max(map(len, clouds)), count)
+    padded = [np.concatenate([c, np.repeat(c[:1], longest - len(c), 0)]) for c in clouds]
+    batch = torch.from_numpy(np.stack(padded).astype(np.float32)).to(device)
+    small = torch.tensor([len(c) < count for c in clouds], device=batch.device)
+    indices = farthest_points(batch, count)
+    repeated = torch.stack([torch.arange(count, device=batch.device) % len(c) for c in clouds])
+    indices = torch.where(small[:, None], repeated, indices)
+    return batch.gather(1, indices[..., None].expand(-1, -1, 3))
