@@ -1,0 +1,72 @@
+"""Where the package's own files lie: configuration beside the checkout or the install, assets inside the package.
+
+The same code runs from a source checkout, from a pip install and from a colcon install; this is the one place
+that knows the difference. No ROS is imported.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+PACKAGE = "clipoint3d_ros"
+_HERE = Path(__file__).resolve().parent
+
+
+def config_dir() -> Path:
+    """The folder of configuration files (`perception.yaml`, `classes/`): the checkout's, else the install's.
+
+    Raises:
+        FileNotFoundError: none of the places where it may lie exists.
+    """
+    places = list(_config_places())
+    for place in places:
+        if place.is_dir():
+            return place
+    raise FileNotFoundError(
+        f"no config folder of {PACKAGE} in {', '.join(map(str, places))}; "
+        "run from a checkout, install the package, or source the workspace it was built in"
+    )
+
+
+def config_file(name: str | Path) -> Path:
+    """One file of the config folder, e.g. `classes/tabletop.yaml`.
+
+    Raises:
+        FileNotFoundError: there is no such file; the sentence names those there are.
+    """
+    folder = config_dir()
+    file = folder / name
+    if file.is_file():
+        return file
+    raise FileNotFoundError(f"no file '{name}' in {folder}; there are {_listing(folder)}")
+
+
+def asset(name: str | Path) -> Path:
+    """One file or folder shipped inside the package, e.g. `clipoint3d-tiny`.
+
+    Raises:
+        FileNotFoundError: it is not shipped; the sentence names those that are.
+    """
+    folder = _HERE / "assets"
+    path = folder / name
+    if path.exists():
+        return path
+    raise FileNotFoundError(f"no asset '{name}' in {folder}; there are {_listing(folder)}; reinstall {PACKAGE}")
+
+
+def _config_places() -> Iterator[Path]:
+    # A site-packages folder may hold somebody else's `config`; only a checkout has package.xml beside it.
+    if (_HERE.parent / "package.xml").is_file():
+        yield _HERE.parent / "config"
+    yield Path(sys.prefix) / "share" / PACKAGE / "config"
+    for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep):
+        if prefix:
+            yield Path(prefix) / "share" / PACKAGE / "config"
+
+
+def _listing(folder: Path) -> str:
+    files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    return ", ".join(files) or "none"
