@@ -1,0 +1,125 @@
+"""How good a set of answers is: accuracies, calibration, confusion and their uncertainty. Arrays in, numbers out.
+
+Throughout, M objects of C classes: `truth` (M,) holds class indices in [0, C), `predicted` (M,) the index named
+for each object or NONE where no class was named (nothing was answered, or "unknown"). A figure over no object at
+all is NaN.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+NONE = -1  # predicted: no class was named
+
+
+class Intervals(NamedTuple):
+    """(low, high) of each figure."""
+
+    accuracy: tuple[float, float]
+    macro_accuracy: tuple[float, float]
+
+
+def accuracy(truth: np.ndarray, predicted: np.ndarray) -> float:
+    """Share of all M objects named rightly; an object without an answer is a wrong one."""
+    return _mean(truth == predicted)
+
+
+def answered_accuracy(truth: np.ndarray, predicted: np.ndarray) -> float:
+    """Share named rightly among the objects for which some class was named."""
+    return _mean((truth == predicted)[predicted != NONE])
+
+
+def class_counts(truth: np.ndarray, classes: int) -> np.ndarray:
+    """(C,) objects of each class."""
+    return np.bincount(truth, minlength=classes)
+
+
+def class_accuracies(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """(C,) share of each class's objects named rightly, NaN for a class without objects."""
+    counts = class_counts(truth, classes)
+    right = np.bincount(truth[truth == predicted], minlength=classes)
+    return np.divide(right, counts, out=np.full(classes, np.nan), where=counts > 0)
+
+
+def macro_accuracy(truth: np.ndarray, predicted: np.ndarray, classes: int) -> float:
+    """Mean of the class accuracies over the classes that have objects: every class weighs the same."""
+    per_class = class_accuracies(truth, predicted, classes)
+    return _mean(per_class[~np.isnan(per_class)])
+
+
+def confusion(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """(C, C) counts: row the truth, column what was named. Objects for which nothing was named are in no column."""
+    named = predicted != NONE
+    return np.bincount(truth[named] * classes + predicted[named], minlength=classes**2).reshape(classes, classes)
+
+
+def expected_calibration_error(right: np.ndarray, score: np.ndarray, bins: int = 15) -> float:
+    """Mean gap between score and accuracy: sum_b n_b / M · |accuracy_b - mean score_b|.
+
+    The bins are of equal width over [0, 1]: (0, 1/bins], (1/bins, 2/bins], …; a score of 0 belongs to the first.
+    Empty bins weigh nothing.
+
+    Args:
+        right: (M,) bool, whether the answer was right.
+        score: (M,) its score in [0, 1].
+
+    Returns:
+        The error in [0, 1].
+
+    Raises:
+        ValueError: a score outside [0, 1].
+    """
+    if len(score) == 0:
+        return float("nan")
+    if not ((score >= 0) & (score <= 1)).all():
+        raise ValueError(f"scores must lie in [0, 1], but range from {score.min()} to {score.max()}")
+    which = np.clip(np.ceil(score * bins).astype(int) - 1, 0, bins - 1)
+    gap = np.bincount(which, right.astype(float) - score, minlength=bins)  # n_b (accuracy_b - mean score_b)
+    return float(np.abs(gap).sum() / len(score))
+
+
+def bootstrap_intervals(
+    truth: np.ndarray,
+    predicted: np.ndarray,
+    scene: np.ndarray,
+    classes: int,
+    share: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Intervals:
+    """Percentile bootstrap over scenes.
+
+    Objects of one scene share light, clutter and often the object itself, so scenes are drawn with replacement,
+    not objects; intervals over objects would be too narrow.
+
+    Args:
+        scene: (M,) any integers, equal for the objects of one scene.
+        share: of the resamples that lie within the interval.
+
+    Returns:
+        The intervals of accuracy and macro accuracy, NaN without objects.
+    """
+    if len(truth) == 0:
+        return Intervals((float("nan"),) * 2, (float("nan"),) * 2)
+    names, which = np.unique(scene, return_inverse=True)
+    counts, right = np.zeros((2, len(names), classes))
+    np.add.at(counts, (which, truth), 1)
+    np.add.at(right, (which, truth), truth == predicted)
+    draws = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), resamples)
+    drawn, correct = draws @ counts, draws @ right  # (resamples, C)
+    per_class = np.divide(correct, drawn, out=np.full(drawn.shape, np.nan), where=drawn > 0)
+    tails = 100 * np.array([(1 - share) / 2, (1 + share) / 2])
+    return Intervals(
+        _pair(np.percentile(correct.sum(1) / drawn.sum(1), tails)),
+        _pair(np.percentile(np.nanmean(per_class, axis=1), tails)),
+    )
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else float("nan")
+
+
+def _pair(values: np.ndarray) -> tuple[float, float]:
+    return float(values[0]), float(values[1])
