@@ -1,0 +1,129 @@
+"""Oriented boxes: the points inside published ones, and the upright box around an object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from clipoint3d_ros.geometry.clouds import unit
+from clipoint3d_ros.nodes.layout import Malformed
+from clipoint3d_ros.nodes.rotations import rotation
+
+# Detectors bound their own points exactly; a rounding must not lose the outermost.
+MARGIN_M = 1e-4
+# An upright box keeps the frame's own axes unless turning it saves this share of the footprint: round things
+# would otherwise turn with every frame's noise.
+WORTH_TURNING = 0.03
+SAMPLE = 512
+
+
+class Box(NamedTuple):
+    """centre (3,) metres; axes (3, 3), columns the box's x, y, z in the cloud's frame; size (3,) metres along them."""
+
+    centre: np.ndarray
+    axes: np.ndarray
+    size: np.ndarray
+
+
+class NamedBox(NamedTuple):
+    """A published box and its id."""
+
+    id: str
+    box: Box
+
+
+def read_boxes(message: Any, cloud_frame: str) -> list[NamedBox]:
+    """The boxes of a vision_msgs/Detection3DArray, checked.
+
+    Args:
+        message: an object with Detection3DArray's attributes.
+        cloud_frame: frame of the cloud they belong to.
+
+    Raises:
+        Malformed: boxes in another frame (reason frame), or one that is no box (reason boxes).
+    """
+    frame = message.header.frame_id
+    if frame and frame != cloud_frame:
+        raise Malformed(
+            "frame", f"the boxes are in frame '{frame}' but the cloud is in '{cloud_frame}'; publish both in one frame"
+        )
+    return [NamedBox(detection.id, _box(detection)) for detection in message.detections]
+
+
+def _box(detection: Any) -> Box:
+    pose, size = detection.bbox.center, detection.bbox.size
+    centre = np.array([pose.position.x, pose.position.y, pose.position.z], np.float64)
+    extent = np.array([size.x, size.y, size.z], np.float64)
+    if not (np.isfinite(centre).all() and np.isfinite(extent).all() and (extent > 0).all()):
+        raise Malformed(
+            "boxes",
+            f"box '{detection.id}' has centre {centre.tolist()} and size {extent.tolist()}; "
+            "both must be finite and the size above 0 m",
+        )
+    turn = pose.orientation
+    try:
+        return Box(centre, rotation((turn.x, turn.y, turn.z, turn.w)), extent)
+    except ValueError as error:
+        raise Malformed("boxes", f"box '{detection.id}' has no orientation: {error}") from None
+
+
+def inside(points: np.ndarray, boxes: Sequence[NamedBox]) -> Iterator[tuple[NamedBox, np.ndarray]]:
+    """Each box with the points (M, 3) inside it; a point in two boxes belongs to both.
+
+    Args:
+        points: (N, 3) float32 metres, finite.
+        boxes: in the points' frame.
+    """
+    for named in boxes:
+        box = named.box
+        local = (points - box.centre.astype(np.float32)) @ box.axes.astype(np.float32)
+        kept = (np.abs(local) <= (box.size / 2 + MARGIN_M).astype(np.float32)).all(1)
+        yield named, points[kept]
+
+
+def upright_box(points: np.ndarray, up: Sequence[float] | np.ndarray = (0, 0, 1)) -> Box:
+    """The box around an object that stands upright: z along `up`, turned about it to the smallest footprint.
+
+    The turn is in [0°, 90°) from the frame's x axis made horizontal (its y axis where x is vertical), found on a
+    fixed subset of the points to one degree; the extent is then that of all points. What the sensor did not see
+    is not in the box.
+
+    Args:
+        points: (N, 3) metres, finite, N ≥ 1.
+        up: (3,) direction against gravity in the points' frame.
+
+    Raises:
+        ValueError: no points.
+    """
+    if len(points) == 0:
+        raise ValueError("no box is around no points; drop the empty segment")
+    level = _level_axes(unit(up, "up"))
+    flat = np.asarray(points, np.float64) @ level
+    turn = _smallest_footprint(flat[:, :2])
+    cosine, sine = np.cos(turn), np.sin(turn)
+    yaw = np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]])
+    turned = flat @ yaw
+    low, high = turned.min(0), turned.max(0)
+    axes = level @ yaw
+    return Box(axes @ ((low + high) / 2), axes, high - low)
+
+
+def _level_axes(up: np.ndarray) -> np.ndarray:
+    """Columns x, y (horizontal) and z = up in the cloud's frame; right-handed."""
+    reference = np.array([1.0, 0, 0]) if abs(up[0]) < 0.9 else np.array([0, 1.0, 0])
+    x = reference - up * (reference @ up)
+    x /= np.linalg.norm(x)
+    return np.stack([x, np.cross(up, x), up], 1)
+
+
+def _smallest_footprint(flat: np.ndarray) -> float:
+    """The angle in [0, π/2) whose axis-aligned rectangle around (N, 2) points is smallest."""
+    sample = flat[:: max(1, len(flat) // SAMPLE)]
+    angles = np.deg2rad(np.arange(90))
+    along = sample @ np.stack([np.cos(angles), np.sin(angles)])
+    across = sample @ np.stack([-np.sin(angles), np.cos(angles)])
+    areas = np.ptp(along, 0) * np.ptp(across, 0)
+    best = int(areas.argmin())
+    return float(angles[best]) if areas[best] < areas[0] * (1 - WORTH_TURNING) else 0.0

@@ -1,0 +1,103 @@
+"""Answers as vision_msgs: one Detection3D per segment, under the cloud's own header."""
+
+from __future__ import annotations
+
+import array
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from geometry_msgs.msg import Pose, Vector3
+from sensor_msgs.msg import Image
+from vision_msgs.msg import (
+    BoundingBox3D,
+    Detection3D,
+    Detection3DArray,
+    ObjectHypothesis,
+    ObjectHypothesisWithPose,
+    VisionInfo,
+)
+
+from clipoint3d_ros.nodes.boxes import Box, upright_box
+from clipoint3d_ros.nodes.pointcloud import Segment
+from clipoint3d_ros.nodes.rotations import quaternion
+from clipoint3d_ros.recognition.recognition import Recognition
+
+
+def segment_boxes(segments: Sequence[Segment], up: np.ndarray) -> list[Box]:
+    """Each segment's box: the published one where there is one, else the upright box around its points."""
+    return [segment.box if segment.box is not None else upright_box(segment.points, up) for segment in segments]
+
+
+def detection_array(
+    header: Any, segments: Sequence[Segment], boxes: Sequence[Box], recognitions: Sequence[Recognition], top_k: int
+) -> Detection3DArray:
+    """The answer to one cloud.
+
+    Args:
+        header: the cloud's; frame and stamp are kept, in the array and in each detection.
+        segments, boxes, recognitions: one each per object, in one order, which the detections keep.
+        top_k: hypotheses per object, best first; `class_id` is the class's name or "unknown".
+    """
+    rows = zip(segments, boxes, recognitions, strict=True)
+    return Detection3DArray(
+        header=header,
+        detections=[_detection(header, segment.id, box, recognition.top(top_k)) for segment, box, recognition in rows],
+    )
+
+
+def _detection(header: Any, name: str, box: Box, hypotheses: Sequence[tuple[str, float]]) -> Detection3D:
+    pose = box_pose(box)
+    detection = Detection3D(header=header, id=name)
+    detection.bbox = BoundingBox3D(center=pose, size=Vector3(x=_m(box.size[0]), y=_m(box.size[1]), z=_m(box.size[2])))
+    for label, score in hypotheses:
+        result = ObjectHypothesisWithPose(hypothesis=ObjectHypothesis(class_id=label, score=_share(score)))
+        result.pose.pose = pose
+        detection.results.append(result)
+    return detection
+
+
+def box_pose(box: Box) -> Pose:
+    """A box's centre and axes as geometry_msgs/Pose."""
+    pose = Pose()
+    pose.position.x, pose.position.y, pose.position.z = map(float, box.centre)
+    turn = pose.orientation
+    turn.x, turn.y, turn.z, turn.w = map(float, quaternion(box.axes))
+    return pose
+
+
+def vision_info(stamp: Any, method: str, location: str, version: int) -> VisionInfo:
+    """Who answers: the model's name, where its classes are to be read, and the adapter's version (0 = frozen)."""
+    message = VisionInfo(method=method, database_location=location, database_version=version)
+    message.header.stamp = stamp
+    return message
+
+
+def features_image(header: Any, features: np.ndarray) -> Image:
+    """One feature row per object, in the detections' order, as a 32FC1 image (height B, width D)."""
+    rows = np.ascontiguousarray(features, "<f4")
+    height, width = rows.shape
+    return _image(header, height, width, "32FC1", width * 4, rows)
+
+
+def picture_image(header: Any, picture: np.ndarray) -> Image:
+    """An (H, W, 3) uint8 RGB picture as an image message."""
+    height, width, _ = picture.shape
+    return _image(header, height, width, "rgb8", width * 3, np.ascontiguousarray(picture))
+
+
+def _image(header: Any, height: int, width: int, encoding: str, step: int, pixels: np.ndarray) -> Image:
+    message = Image(header=header, height=height, width=width, encoding=encoding, step=step, is_bigendian=0)
+    content = array.array("B")
+    content.frombytes(pixels.tobytes())
+    message.data = content
+    return message
+
+
+def _m(length: float) -> float:
+    """A box of one flat side still has three sizes above zero, which RViz and planners need."""
+    return max(float(length), 1e-3)
+
+
+def _share(score: float) -> float:
+    return min(max(float(score), 0.0), 1.0)

@@ -1,0 +1,233 @@
+"""ROS parameters from dataclass fields: name, default, unit, range and description live in one place.
+
+A node's parameters are a frozen dataclass whose fields are made by `parameter`. From it come the declarations with
+their descriptors, the check of every value (at start and live), the table of the documentation and the annotated
+YAML file. Parameters are declared with dynamic typing and typed here, because ROS's own typing refuses `1` where
+`1.0` is meant and a name where a list of names is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+Config = TypeVar("Config")
+
+
+class ParameterError(ValueError):
+    """A parameter's value that cannot be used; the message names it, its limits and the way out."""
+
+
+def parameter(
+    default: Any,
+    description: str,
+    *,
+    unit: str = "",
+    low: float | None = None,
+    high: float | None = None,
+    choices: Sequence[str] = (),
+    length: Sequence[int] = (),
+    live: bool = True,
+) -> Any:
+    """A dataclass field that is a ROS parameter.
+
+    Args:
+        default: bool, int, float, str, or a tuple of int, float or str; its type is the parameter's. A tuple of
+            strings also takes one string (split at commas; "" is none), a float also takes a whole number.
+        description: one sentence.
+        unit: of the value, "" for none.
+        low, high: smallest and largest number allowed, for each element of a tuple.
+        choices: the words allowed.
+        length: how many elements a tuple may have, () for any.
+        live: whether a change takes effect while the node is configured; otherwise it needs a clean-up first.
+    """
+    notes = {
+        "description": description,
+        "unit": unit,
+        "low": low,
+        "high": high,
+        "choices": tuple(choices),
+        "length": tuple(length),
+        "live": live,
+    }
+    return dataclasses.field(default=default, metadata=notes)
+
+
+def coerced(field: dataclasses.Field[Any], value: Any) -> Any:
+    """A raw ROS value as the field's type, within its limits.
+
+    Raises:
+        ParameterError: wrong type, out of range, not among the choices, or of the wrong length.
+    """
+    if isinstance(field.default, tuple):
+        elements = [_single(field, _element(field), each) for each in _elements(field, value)]
+        length = field.metadata["length"]
+        if length and len(elements) not in length:
+            numbers = " or ".join(map(str, length))
+            raise ParameterError(f"'{field.name}' has {len(elements)} elements, but it takes {numbers}")
+        return tuple(elements)
+    return _single(field, type(field.default), value)
+
+
+def build(config: type[Config], values: Mapping[str, Any]) -> Config:
+    """The configuration of raw values, defaults for those not given; the class's own `__post_init__` checks the rest.
+
+    Raises:
+        ParameterError: the first value that cannot be used, or a name that is no parameter.
+    """
+    fields = _fields(config)
+    for name in values:
+        if name not in fields:
+            raise ParameterError(f"there is no parameter '{name}'; there are {', '.join(fields)}")
+    return config(**{name: coerced(fields[name], value) for name, value in values.items()})
+
+
+def changed(config: Config, values: Mapping[str, Any], configured: bool) -> Config:
+    """The configuration after a live change.
+
+    Raises:
+        ParameterError: a bad value, or a field that is not live while the node is configured.
+    """
+    fields = _fields(type(config))
+    for name, value in values.items():
+        field = fields.get(name)
+        if field is None or field.metadata["live"] or not configured:
+            continue
+        if coerced(field, value) != getattr(config, name):
+            raise ParameterError(
+                f"'{name}' cannot change while the node is configured; deactivate it, clean it up, set it, configure it"
+            )
+    current = {name: getattr(config, name) for name in fields}
+    return build(type(config), current | dict(values))
+
+
+def declare(node: Any, config: type[Config]) -> Config:
+    """Declare every field on a node and return the configuration its overrides make.
+
+    Raises:
+        ParameterError: an override that cannot be used.
+    """
+    from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+    from rclpy.exceptions import ParameterException
+
+    values = {}
+    for name, field in _fields(config).items():
+        descriptor = ParameterDescriptor(
+            name=name,
+            description=described(field),
+            additional_constraints=constraints(field),
+            dynamic_typing=True,
+        )
+        low, high = field.metadata["low"], field.metadata["high"]
+        if low is not None and isinstance(field.default, float):
+            descriptor.floating_point_range = [FloatingPointRange(from_value=float(low), to_value=float(high))]
+        elif low is not None and not isinstance(field.default, tuple):
+            descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=1)]
+        try:
+            values[name] = node.declare_parameter(name, ros_value(field.default), descriptor).value
+        except ParameterException as error:
+            raise ParameterError(str(error)) from None
+    return build(config, values)
+
+
+def ros_value(value: Any) -> Any:
+    """A field's value as ROS holds it; no names are "", because ROS does not know an empty list's type."""
+    if isinstance(value, tuple):
+        return list(value) or ""
+    return value
+
+
+def described(field: dataclasses.Field[Any]) -> str:
+    """Description with its unit, for the descriptor."""
+    unit = field.metadata["unit"]
+    return f"{field.metadata['description']} [{unit}]" if unit else field.metadata["description"]
+
+
+def constraints(field: dataclasses.Field[Any]) -> str:
+    """Range, choices and whether it is live, in words."""
+    words = [limits(field)] if limits(field) else []
+    if not field.metadata["live"]:
+        words.append("takes effect at the next configure")
+    return "; ".join(words)
+
+
+def limits(field: dataclasses.Field[Any]) -> str:
+    """The allowed values in words; "" where anything of the type goes."""
+    notes = field.metadata
+    if notes["choices"]:
+        return " | ".join(notes["choices"])
+    words = f"{notes['low']:g} to {notes['high']:g}" if notes["low"] is not None else ""
+    if notes["length"]:
+        words = f"{' or '.join(map(str, notes['length']))} numbers" + (f", each {words}" if words else "")
+    return words
+
+
+def table(config: type[Any]) -> str:
+    """The documentation's table of parameters, in Markdown."""
+    rows = ["| parameter | default | unit | allowed | live | meaning |", "|---|---|---|---|---|---|"]
+    for name, field in _fields(config).items():
+        notes = field.metadata
+        allowed = limits(field).replace("|", "\\|")
+        live = "yes" if notes["live"] else "at configure"
+        default = _yaml(field.default)
+        rows.append(f"| `{name}` | `{default}` | {notes['unit']} | {allowed} | {live} | {notes['description']} |")
+    return "\n".join(rows) + "\n"
+
+
+def annotated_yaml(config: type[Any], heading: str) -> str:
+    """A ROS parameter file with every default, its meaning, unit and range as comments."""
+    lines = [*(f"# {line}" for line in heading.splitlines()), "/**:", "  ros__parameters:"]
+    for name, field in _fields(config).items():
+        notes = [f"unit: {field.metadata['unit'] or 'none'}"]
+        notes += [note for note in (constraints(field),) if note]
+        lines += [f"    # {field.metadata['description']}", f"    # {'; '.join(notes)}"]
+        lines.append(f"    {name}: {_yaml(field.default)}")
+    return "\n".join(lines) + "\n"
+
+
+def _fields(config: type[Any]) -> dict[str, dataclasses.Field[Any]]:
+    return {field.name: field for field in dataclasses.fields(config)}
+
+
+def _yaml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_yaml, value))}]" if value else '""'
+    return f'"{value}"' if isinstance(value, str) and not value.isidentifier() else str(value)
+
+
+def _element(field: dataclasses.Field[Any]) -> type:
+    return type(field.default[0]) if field.default else str
+
+
+def _elements(field: dataclasses.Field[Any], value: Any) -> list[Any]:
+    if isinstance(value, str):
+        words = [word.strip() for word in value.split(",")]
+        if _element(field) is str:
+            return [word for word in words if word]
+        if not any(words):
+            return []
+    if isinstance(value, str) or not hasattr(value, "__len__"):
+        return [value]
+    return [each for each in value if each != ""]
+
+
+def _single(field: dataclasses.Field[Any], kind: type, value: Any) -> Any:
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        names = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+        many = "a list, each " if isinstance(field.default, tuple) else ""
+        raise ParameterError(f"'{field.name}' is {value!r}; it must be {many}{names[kind]}")
+    low, high = field.metadata["low"], field.metadata["high"]
+    if low is not None and not low <= value <= high:  # false for NaN as well
+        raise ParameterError(f"'{field.name}' is {value!r}; it must be {low:g} to {high:g}")
+    if kind is float and not math.isfinite(value):
+        raise ParameterError(f"'{field.name}' is {value!r}; it must be a finite number")
+    choices = field.metadata["choices"]
+    if choices and value not in choices:
+        raise ParameterError(f"'{field.name}' is '{value}'; it must be one of {', '.join(choices)}")
+    return value

@@ -1,0 +1,127 @@
+"""The perception node's parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from clipoint3d_ros.nodes.frames import FrameConfig
+from clipoint3d_ros.nodes.parameters import ParameterError, annotated_yaml, parameter
+from clipoint3d_ros.nodes.pointcloud import FORMS, INSTANCE_FIELDS, SegmentConfig
+from clipoint3d_ros.recognition.classifier import ClassifierConfig
+
+HEADING = """Parameters of the perception node: every one, with its default.
+Pass this file (or your own, with only what you change) as `params_file`; names match in any namespace."""
+
+
+@dataclass(frozen=True)
+class PerceptionConfig:
+    """One field a parameter; the sub-configurations of the rooms below are made from it."""
+
+    # the model
+    backbone: str = parameter(
+        "", "open_clip model name or local-dir: folder; empty: the embedded clipoint3d-tiny", live=False
+    )
+    pretrained: str = parameter("", "open_clip weight tag or checkpoint file for 'backbone'", live=False)
+    bundle: str = parameter(
+        "", "folder of an adapter bundle; this version serves the frozen model only: leave it empty"
+    )
+    classes: tuple[str, ...] = parameter(
+        (), "class names, or one path of a YAML description file; empty: the eight tabletop classes"
+    )
+    device: str = parameter("", "torch device such as cpu or cuda:0; empty: a GPU where there is one", live=False)
+    # recognition
+    points: int = parameter(1024, "points per object after resampling", unit="points", low=16, high=65536)
+    selection: str = parameter(
+        "auto",
+        "which depth views decide: those facing the sensor, the certain ones, or all; auto: sensor where known",
+        choices=("auto", "sensor", "entropy", "all"),
+    )
+    unknown_below: float = parameter(
+        0.0, "best probability below which the answer is 'unknown'; 0 always answers", unit="probability", low=0, high=1
+    )
+    top_k: int = parameter(3, "hypotheses per detection, best first", unit="classes", low=1, high=1000)
+    max_views: int = parameter(
+        640,
+        "depth views through the vision tower at once; lower it if memory is short",
+        unit="views",
+        low=1,
+        high=100000,
+    )
+    min_points: int = parameter(16, "objects of fewer finite points are 'unknown'", unit="points", low=1, high=1000000)
+    temperature: float = parameter(
+        0.0, "divides the logits before the softmax; 0: the model's own, fitted on held-out data", low=0, high=100
+    )
+    # objects in the cloud
+    input_form: str = parameter(
+        "auto",
+        "labelled points, one cloud per object, or boxes on ~/input/boxes; auto: boxes if published, else labelled "
+        "if the cloud has a label field, else one object if the cloud is unorganised",
+        choices=FORMS,
+    )
+    instance_field: tuple[str, ...] = parameter(INSTANCE_FIELDS, "fields tried in order for each point's object number")
+    ignore_instances: tuple[int, ...] = parameter((0, 1), "object numbers that are background or table")
+    max_segments: int = parameter(
+        512, "more objects than this mean a wrong label field: the cloud is refused", unit="objects", low=1, high=100000
+    )
+    # frames
+    up: tuple[float, ...] = parameter(
+        (0.0, 0.0, 1.0), "direction against gravity in the cloud's frame, unless gravity_frame is set", length=(3,)
+    )
+    viewpoint: tuple[float, ...] = parameter(
+        (0.0, 0.0, 0.0),
+        "where the sensor stood in the cloud's frame, unless sensor_frame is set; empty: unknown",
+        unit="m",
+        length=(0, 3),
+    )
+    gravity_frame: str = parameter("", "tf frame whose z axis points up, such as base_link; empty: use up")
+    sensor_frame: str = parameter("", "tf frame whose origin is the sensor; empty: use viewpoint")
+    tf_timeout_s: float = parameter(0.2, "how long a cloud waits for its transform", unit="s", low=0, high=10)
+    # the node
+    autostart: bool = parameter(True, "configure and activate at start, without a lifecycle manager", live=False)
+    silence_s: float = parameter(
+        5.0, "warn when clouds are announced but none arrived for so long; 0: never", unit="s", low=0, high=3600
+    )
+    warning_period_s: float = parameter(10.0, "equal warnings are logged once in so long", unit="s", low=0, high=3600)
+
+    def __post_init__(self) -> None:
+        """Raises ParameterError for what no single field can tell."""
+        if self.bundle:
+            raise ParameterError(
+                f"bundle '{self.bundle}' is refused: this version serves the frozen model only; leave 'bundle' empty"
+            )
+        if not any(self.up):
+            raise ParameterError("'up' is all zero; it must point against gravity, such as [0.0, 0.0, 1.0]")
+        if len(set(self.classes)) < len(self.classes):
+            raise ParameterError(f"'classes' names one class twice: {', '.join(self.classes)}")
+
+    @property
+    def classifier(self) -> ClassifierConfig:
+        return ClassifierConfig(
+            points=self.points,
+            selection=self.selection,
+            unknown_below=self.unknown_below,
+            max_views=self.max_views,
+            min_points=self.min_points,
+            temperature=self.temperature or None,
+        )
+
+    @property
+    def segments(self) -> SegmentConfig:
+        return SegmentConfig(self.input_form, self.instance_field, self.ignore_instances, self.max_segments)
+
+    @property
+    def frames(self) -> FrameConfig:
+        return FrameConfig(self.up, self.viewpoint, self.gravity_frame, self.sensor_frame)
+
+    @property
+    def class_source(self) -> str | list[str] | None:
+        """`classes` as Classifier takes it: None, a description file's path, or the names."""
+        if len(self.classes) == 1 and Path(self.classes[0]).suffix in (".yaml", ".yml"):
+            return self.classes[0]
+        return list(self.classes) or None
+
+
+def default_file() -> str:
+    """The text of config/perception.yaml."""
+    return annotated_yaml(PerceptionConfig, HEADING)

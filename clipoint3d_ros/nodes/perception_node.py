@@ -1,0 +1,443 @@
+"""The perception node: clouds in, labelled detections out.
+
+A thin shell. Callbacks take the newest cloud and return; a worker thread does the work, and `_work` is the data's
+whole way. Everything that answers lives in one Serving, replaced as a whole between frames when a parameter
+changes, so that no frame is decided by half of a change.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import rclpy
+import torch
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
+from sensor_msgs.msg import Image, PointCloud2
+from std_srvs.srv import SetBool, Trigger
+from vision_msgs.msg import Detection3DArray, VisionInfo
+from visualization_msgs.msg import MarkerArray
+
+from clipoint3d_ros.geometry.clouds import CloudError
+from clipoint3d_ros.nodes.boxes import read_boxes
+from clipoint3d_ros.nodes.detections import detection_array, features_image, picture_image, segment_boxes, vision_info
+from clipoint3d_ros.nodes.diagnostics import Statistics, Throttle, as_message, memory
+from clipoint3d_ros.nodes.frames import MissingTransform, Standpoint, standpoint
+from clipoint3d_ros.nodes.inbox import Worker
+from clipoint3d_ros.nodes.markers import marker_array
+from clipoint3d_ros.nodes.mosaic import mosaic
+from clipoint3d_ros.nodes.parameters import ParameterError, changed, declare
+from clipoint3d_ros.nodes.perception_config import PerceptionConfig
+from clipoint3d_ros.nodes.pointcloud import Segment, read_segments
+from clipoint3d_ros.nodes.stamps import Frame, Pairs, Watch, nanoseconds
+from clipoint3d_ros.nodes.transforms import Transforms
+from clipoint3d_ros.recognition.classifier import Classifier
+from clipoint3d_ros.recognition.recognition import Recognition
+
+SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+FROZEN = 0  # the version of a model without an adapter
+RELIABLE = QoSProfile(depth=10)
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL, reliability=ReliabilityPolicy.RELIABLE)
+
+
+class Serving(NamedTuple):
+    """What answers a frame from its first byte to its last."""
+
+    config: PerceptionConfig
+    classifier: Classifier
+
+
+class PerceptionNode(LifecycleNode):
+    """`perception`: see the ROS interface in the README."""
+
+    def __init__(self, **options: Any) -> None:
+        """Raises ParameterError where an override cannot be used."""
+        super().__init__("perception", **options)
+        self._config = declare(self, PerceptionConfig)
+        self._serving: Serving | None = None
+        self._worker: Worker[Frame] | None = None
+        self._transforms: Transforms | None = None
+        self._enabled = True
+        self._statistics, self._throttle = Statistics(), Throttle()
+        self._pairs, self._watch = Pairs(), Watch()
+        self._heard_s = time.monotonic()
+        self._released = threading.Lock()
+        self.add_on_set_parameters_callback(self._on_parameters)
+        self._create_outputs()
+        self.create_service(SetBool, "~/enable", self._on_enable)
+        self.create_service(Trigger, "~/reset", self._on_reset)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)  # a paused bag must not stop the diagnostics
+        self._tick = self.create_timer(1.0, self._on_tick, clock=steady)
+        self._inputs: list[Any] = []
+        if self._config.autostart:
+            self._starter = self.create_timer(0.0, self._autostart, clock=steady)
+
+    # Data: the whole way of a frame
+
+    def _on_points(self, cloud: PointCloud2) -> None:
+        self._heard_s = time.monotonic()
+        if not self._enabled:
+            return
+        self._statistics.count("received")
+        self._follow_time(cloud.header.stamp)
+        self._put(self._pairs.cloud(cloud) if self._awaits_boxes() else Frame(cloud))
+
+    def _on_boxes(self, boxes: Detection3DArray) -> None:
+        if self._enabled and self._awaits_boxes():
+            self._put(self._pairs.boxes(boxes))
+
+    def _put(self, frame: Frame | None) -> None:
+        if frame is not None and self._worker is not None:
+            self._worker.inbox.put(frame)  # newest wins
+
+    def _work(self, frame: Frame) -> None:
+        serving = self._serving
+        if serving is None:
+            return
+        header, config, classifier, timed = frame.cloud.header, serving.config, serving.classifier, self._timed
+        try:
+            with timed("total"):
+                with timed("decode"):
+                    stand = self._stand(header, config)
+                    boxes = None if frame.boxes is None else read_boxes(frame.boxes, header.frame_id)
+                    segments = read_segments(frame.cloud, config.segments, boxes)
+                    clouds = [segment.points for segment in segments]
+                if not segments:
+                    return self._publish(header, config, segments, [], stand)
+                with timed("project"):
+                    projection = classifier.project(clouds, stand.up, stand.viewpoint)
+                with timed("encode"):
+                    features = classifier.encode(projection)
+                with timed("decide"):
+                    recognitions = classifier.decide(projection, features)
+                with timed("publish"):
+                    self._publish(header, config, segments, recognitions, stand)
+                    self._publish_views(header, projection, recognitions)
+                    self._publish_features(header, classifier, projection, features)
+        except MissingTransform as error:
+            self._statistics.count("skipped_no_transform")
+            self._warn("transform", f"cloud skipped: {error}")
+        except CloudError as error:
+            reason = getattr(error, "reason", "cloud")
+            self._statistics.malformed(reason, str(error))
+            self._warn(f"cloud {reason}", f"cloud on {self._points_topic} refused: {error}")
+
+    def _publish(
+        self,
+        header: Any,
+        config: PerceptionConfig,
+        segments: Sequence[Segment],
+        recognitions: Sequence[Recognition],
+        stand: Standpoint,
+    ) -> None:
+        boxes = segment_boxes(segments, stand.up)
+        if self._frozen.get_subscription_count():
+            frozen = [answer.frozen or answer for answer in recognitions]
+            self._frozen.publish(detection_array(header, segments, boxes, frozen, config.top_k))
+        if self._markers.get_subscription_count():
+            self._markers.publish(marker_array(header, boxes, recognitions, stand.up))
+        self._detections.publish(detection_array(header, segments, boxes, recognitions, config.top_k))
+
+    def _publish_views(self, header: Any, projection: Any, recognitions: Sequence[Recognition]) -> None:
+        if self._views.get_subscription_count():
+            images, weights = (part.detach().float().cpu().numpy() for part in (projection.images, projection.weights))
+            self._views.publish(picture_image(header, mosaic(images, weights, recognitions)))
+
+    def _publish_features(self, header: Any, classifier: Classifier, projection: Any, features: Any) -> None:
+        if self._features.get_subscription_count():
+            rows = classifier.object_features(projection, features)
+            self._features.publish(features_image(header, rows.detach().float().cpu().numpy()))
+
+    def _stand(self, header: Any, config: PerceptionConfig) -> Standpoint:
+        lookup = self._transforms.lookup if self._transforms is not None else None
+        return standpoint(header.frame_id, header.stamp, config.frames, lookup)
+
+    # Lifecycle
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the model and warm it up; FAILURE with a sentence where that cannot be."""
+        config = self._config
+        try:
+            self._prepare_transforms(config)
+            self._serving = Serving(config, self._load(config))
+        except Exception as error:  # rclpy would swallow it without a word
+            self.get_logger().error(f"cannot configure: {_sentence(error)}")
+            self._release()
+            return FAILURE
+        self._announce()
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Open the gate. Inputs are subscribed only now: whoever sees a subscriber knows that it listens."""
+        answer = super().on_activate(state)
+        if answer != SUCCESS:
+            return answer
+        self._worker = Worker(self._work, self._work_failed)
+        self._pairs, self._watch, self._heard_s = Pairs(), Watch(), time.monotonic()
+        self._inputs = [
+            self.create_subscription(PointCloud2, "~/input/points", self._on_points, qos_profile_sensor_data),
+            self.create_subscription(Detection3DArray, "~/input/boxes", self._on_boxes, qos_profile_sensor_data),
+        ]
+        self.get_logger().info(f"listening on {self._points_topic}")
+        return SUCCESS
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Close the gate; the frame in hand is finished first."""
+        self._close_gate()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Forget the model and free its memory."""
+        self._release()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """The same from any state."""
+        self._release()
+        return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Back to unconfigured."""
+        self._release()
+        return SUCCESS
+
+    def close(self) -> None:
+        """Stop the worker and free the model, whatever the state; for the end of the program."""
+        self._release()
+
+    def _autostart(self) -> None:
+        self._starter.cancel()
+        if self.trigger_configure() == SUCCESS:
+            self.trigger_activate()
+
+    def _load(self, config: PerceptionConfig) -> Classifier:
+        start = time.monotonic()
+        classifier = Classifier.load(
+            bundle=config.bundle or None,
+            backbone=config.backbone or None,
+            pretrained=config.pretrained or None,
+            classes=config.class_source,
+            device=config.device or None,
+            config=config.classifier,
+        )
+        warm = np.random.default_rng(0).normal(size=(2, config.points, 3)).astype(np.float32)
+        classifier.classify(list(warm))  # the first pass allocates and tunes; no sensor should wait for that
+        self.get_logger().info(
+            f"{classifier.name} on {classifier.device} in {time.monotonic() - start:.1f} s, "
+            f"{len(classifier.classes)} classes: {', '.join(classifier.classes)}"
+        )
+        return classifier
+
+    def _create_outputs(self) -> None:
+        make = self.create_lifecycle_publisher
+        self._detections = make(Detection3DArray, "~/output/detections", RELIABLE)
+        self._frozen = make(Detection3DArray, "~/output/frozen_detections", RELIABLE)
+        self._features = make(Image, "~/output/features", RELIABLE)
+        self._markers = make(MarkerArray, "~/output/markers", RELIABLE)
+        self._views = make(Image, "~/output/views", RELIABLE)
+        self._vision_info = self.create_publisher(VisionInfo, "~/output/vision_info", LATCHED)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", RELIABLE)
+
+    def _prepare_transforms(self, config: PerceptionConfig) -> None:
+        if not config.frames.asks:
+            self._drop_transforms()
+        elif self._transforms is None:
+            self._transforms = Transforms(self, config.tf_timeout_s)
+        else:
+            self._transforms.timeout_s = config.tf_timeout_s
+
+    def _drop_transforms(self) -> None:
+        transforms, self._transforms = self._transforms, None
+        if transforms is not None:
+            transforms.close()
+
+    def _close_gate(self) -> None:
+        for subscription in self._inputs:
+            self.destroy_subscription(subscription)
+        self._inputs = []
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            self._statistics.count("dropped", worker.inbox.dropped)
+            if not worker.stop():
+                self.get_logger().warning("the frame in hand is not finished after 30 s; going on without it")
+
+    def _release(self) -> None:
+        with self._released:
+            self._close_gate()
+            self._drop_transforms()
+            self._serving = None
+            gc.collect()
+            if torch.cuda.is_initialized():
+                torch.cuda.empty_cache()
+
+    # Parameters and services
+
+    def _on_parameters(self, parameters: Sequence[Any]) -> SetParametersResult:
+        ours = {each.name: each.value for each in parameters if hasattr(self._config, each.name)}
+        try:
+            config = changed(self._config, ours, configured=self._serving is not None)
+            self._swap(config)
+        except Exception as error:  # refused in words, and everything stays as it was
+            return SetParametersResult(successful=False, reason=_sentence(error))
+        return SetParametersResult(successful=True)
+
+    def _swap(self, config: PerceptionConfig) -> None:
+        """Serve by a changed configuration from the next frame on; raises, changing nothing, where it cannot."""
+        serving = self._serving
+        if serving is not None:
+            classifier = serving.classifier
+            if config.classes != serving.config.classes:
+                classifier = classifier.with_classes(config.class_source)
+            if config.classifier != serving.config.classifier:
+                classifier = classifier.with_config(config.classifier)
+            self._prepare_transforms(config)
+            self._serving = Serving(config, classifier)
+        self._config = config
+        if serving is not None and config.classes != serving.config.classes:
+            self._announce()
+
+    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        self._enabled = bool(request.data)
+        if not self._enabled:
+            self._forget()
+        response.success = True
+        response.message = "clouds are answered" if self._enabled else "clouds are ignored until enabled again"
+        if self._enabled and self._worker is None:
+            response.message = "clouds will be answered once the node is active"
+        return response
+
+    def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._forget()
+        response.success = self._serving is not None
+        response.message = (
+            "the frozen model answers; no adapter was live"
+            if response.success
+            else "nothing is loaded yet, so there is nothing to reset; configure the node"
+        )
+        return response
+
+    # Time, silence and what the node says of itself
+
+    def _follow_time(self, stamp: Any) -> None:
+        if self._watch.jumped_back(nanoseconds(stamp)):
+            self._statistics.count("time_jumps")
+            self._forget()
+            if self._transforms is not None:
+                self._transforms.restart()
+            self.get_logger().info("time jumped back (a bag that starts again?): waiting frames are forgotten")
+
+    def _forget(self) -> None:
+        self._pairs.clear()
+        if self._worker is not None:
+            self._worker.inbox.clear()
+
+    def _awaits_boxes(self) -> bool:
+        """Whether clouds wait for boxes: when told so, or when left to decide and somebody publishes boxes."""
+        form = self._config.input_form
+        return form == "boxes" or (form == "auto" and self._publishers(1) > 0)
+
+    def _publishers(self, number: int) -> int:
+        return self.count_publishers(self._inputs[number].topic_name) if self._inputs else 0
+
+    @property
+    def _points_topic(self) -> str:
+        return self._inputs[0].topic_name if self._inputs else "~/input/points"
+
+    def _timed(self, stage: str) -> Any:
+        return self._statistics.timed(stage, self._settle)
+
+    def _settle(self) -> None:
+        """A GPU works on after the call returns; a stage ends when its work does."""
+        serving = self._serving
+        if serving is not None and str(serving.classifier.device).startswith("cuda"):
+            torch.cuda.synchronize(serving.classifier.device)
+
+    def _work_failed(self, error: Exception) -> None:
+        if not rclpy.ok(context=self.context):
+            return  # the program ends; publishers are gone
+        self._statistics.count("failed")
+        self._statistics.trouble(_sentence(error))
+        self._warn(f"failure {type(error).__name__}", f"cloud not answered: {_sentence(error)}")
+
+    def _warn(self, reason: str, sentence: str) -> None:
+        held = self._throttle.passes(reason, self._config.warning_period_s)
+        if held is not None:
+            self.get_logger().warning(sentence + (f" ({held} more like it before)" if held else ""))
+
+    def _silence(self) -> str:
+        """A sentence where clouds are announced and none arrives; else ""."""
+        limit, silent_s = self._config.silence_s, time.monotonic() - self._heard_s
+        if not limit or silent_s < limit or not self._publishers(0):
+            return ""
+        return (
+            f"{self._publishers(0)} publisher(s) on {self._points_topic}, but no cloud for {silent_s:.0f} s: large "
+            "clouds are lost over Fast DDS's default transports; set FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA for "
+            "publisher and node alike, or check that the publisher's QoS matches (best effort is asked for)"
+        )
+
+    def _announce(self) -> None:
+        if self._serving is not None:
+            stamp, where = self.get_clock().now().to_msg(), f"{self.get_fully_qualified_name()}/classes"
+            self._vision_info.publish(vision_info(stamp, self._serving.classifier.name, where, FROZEN))
+
+    def _on_tick(self) -> None:
+        silence = self._silence()
+        if silence:
+            self._warn("silence", silence)
+        trouble = self._statistics.take_trouble() or silence
+        serving, worker = self._serving, self._worker
+        device = serving.classifier.device if serving is not None else "cpu"
+        values = self._statistics.values(dropped=worker.inbox.dropped if worker else 0)
+        values |= {
+            "adapter_version": str(FROZEN),
+            "state": "active" if worker else "inactive" if serving else "unconfigured",
+            "enabled": str(self._enabled).lower(),
+            "unpaired": str(self._pairs.unpaired),
+            **memory(device),
+        }
+        summary = trouble or f"{values['rate_hz']} clouds/s, {values['total_ms_p50']} ms"
+        stamp = self.get_clock().now().to_msg()
+        name = f"{self.get_fully_qualified_name().lstrip('/')}: recognition"
+        self._diagnostics.publish(as_message(name, str(device), summary, values, stamp, warn=bool(trouble)))
+
+
+def _sentence(error: Exception) -> str:
+    """Our own errors are sentences already; others are named."""
+    ours = isinstance(error, ValueError | OSError | ImportError)
+    return str(error) if ours and str(error) else f"{type(error).__name__}: {error}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`ros2 run clipoint3d_ros perception_node`; SIGINT and SIGTERM end it cleanly."""
+    rclpy.init(args=list(arguments) if arguments is not None else None)
+    node, executor = None, SingleThreadedExecutor()
+    try:
+        node = PerceptionNode()
+        executor.add_node(node)
+        executor.spin()
+    except ParameterError as error:
+        print(f"perception_node: {error}", file=sys.stderr)
+        return 1
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        if node is not None:
+            node.close()
+            executor.shutdown()
+            node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
