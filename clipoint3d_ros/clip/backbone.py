@@ -1,0 +1,278 @@
+"""A frozen CLIP: weights, tokenizer and preprocessing, always together, from this machine's disk.
+
+Three ways to name one: an open_clip architecture with a tag or a checkpoint ("ViT-B-16", "openai"), a folder in
+open_clip's layout ("local-dir:/path"), or nothing at all for the model embedded in this package. Nothing is ever
+downloaded unless asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+import torch.nn.functional as F
+from open_clip import pretrained as tags
+from open_clip.factory import load_checkpoint
+from torch import Tensor, nn
+
+from clipoint3d_ros.clip import tower
+from clipoint3d_ros.clip.stem import install_stem
+from clipoint3d_ros.resources import asset
+
+EMBEDDED = "clipoint3d-tiny"
+LOCAL_DIR = "local-dir:"
+CONFIG_FILE = "open_clip_config.json"
+WEIGHTS_FILE = "open_clip_model.safetensors"
+
+
+class MissingWeights(FileNotFoundError):
+    """Weights are not on this machine; the message says how to get them."""
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What the tower's weights expect of an image: side in pixels, per-channel mean and deviation, empty patches left out."""
+
+    size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    drop_empty: bool = False
+
+    def __call__(self, views: Tensor) -> Tensor:
+        """(M, H, W) depth views in [0, 1] → (M, 3, size, size) normalised, the three channels equal before it."""
+        if views.shape[-1] != self.size or views.shape[-2] != self.size:
+            views = F.interpolate(views[:, None], (self.size, self.size), mode="bilinear", align_corners=True)[:, 0]
+        mean, std = (torch.tensor(v, device=views.device)[:, None, None] for v in (self.mean, self.std))
+        return (views[:, None] - mean) / std
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A CLIP on its device, in evaluation mode, with what belongs to its weights.
+
+    name: as it was asked for.
+    checksum: sha256 of the weights, hexadecimal.
+    temperature: what logits are divided by so that scores mean probabilities; fitted on held-out data where the
+        model's own folder says so, else 1.
+    """
+
+    name: str
+    model: nn.Module
+    tokenizer: Any
+    preprocessing: Preprocessing
+    checksum: str
+    temperature: float = 1.0
+    _sentences: dict[str, Tensor] = field(default_factory=dict, repr=False)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @property
+    def visual(self) -> Any:
+        return self.model.visual
+
+    @property
+    def scale(self) -> float:
+        """exp(τ) of METHOD 4, divided by the temperature."""
+        return float(self.model.logit_scale.exp()) / self.temperature
+
+    def encode_views(self, views: Tensor, prompts: Tensor | None = None) -> Tensor:
+        """Unit embeddings of depth views.
+
+        Args:
+            views: (M, H, W) in [0, 1], 1 background.
+            prompts: (M, K, W) visual prompts, or None.
+
+        Returns:
+            (M, D) float32, rows of length 1.
+        """
+        images = self.preprocessing(views)
+        occupancy = None
+        if self.preprocessing.drop_empty:
+            size = self.preprocessing.size
+            if views.shape[-1] != size:
+                views = F.interpolate(views[:, None], (size, size), mode="bilinear", align_corners=True)[:, 0]
+            occupancy = tower.patch_occupancy(views, self.visual.patch_size[0])
+        return F.normalize(tower.forward(self.visual, images, prompts, occupancy).float(), dim=-1)
+
+    @torch.no_grad()
+    def encode_sentences(self, sentences: Sequence[str]) -> Tensor:
+        """Unit embeddings (K, D) float32 of sentences; each is encoded once in the backbone's life."""
+        fresh = [s for s in dict.fromkeys(sentences) if s not in self._sentences]
+        for start in range(0, len(fresh), 256):
+            batch = fresh[start : start + 256]
+            tokens = self.tokenizer(batch).to(self.device)
+            features = F.normalize(self.model.encode_text(tokens).float(), dim=-1)
+            self._sentences.update(zip(batch, features, strict=True))
+        if not sentences:
+            return torch.zeros(0, self.visual.output_dim, device=self.device)
+        return torch.stack([self._sentences[s] for s in sentences])
+
+
+def load_backbone(
+    name: str | None = None,
+    pretrained: str | None = None,
+    device: str | torch.device | None = None,
+    download: bool = False,
+) -> Backbone:
+    """Load a CLIP from this machine's disk.
+
+    Args:
+        name: an open_clip architecture, "local-dir:" and a folder, or None for the embedded model.
+        pretrained: for an architecture, a tag of open_clip ("openai", "laion2b_s34b_b88k", …) or a checkpoint's path.
+        device: where it runs; None takes CUDA where there is one, else the CPU.
+        download: fetch a tag's weights (with a progress bar) where they are not on this machine.
+
+    Raises:
+        MissingWeights: the weights are not here and no download was asked for.
+        ValueError: an unknown name, an architecture without weights, or a tower this package cannot run.
+    """
+    place = torch.device(device) if device is not None else torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name is None or name == EMBEDDED:
+        if pretrained:
+            raise ValueError(f"'pretrained' is '{pretrained}' without a backbone; name one, for instance ViT-B-16")
+        return _load_folder(asset(EMBEDDED), EMBEDDED, place)
+    if name.startswith(LOCAL_DIR):
+        return _load_folder(Path(name[len(LOCAL_DIR) :]), name, place)
+    return _load_architecture(name, pretrained, place, download)
+
+
+def file_checksum(path: Path) -> str:
+    """sha256 of a file, hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def build_model(config: dict) -> tuple[nn.Module, Any]:
+    """An untrained model and its tokenizer from an `open_clip_config.json` as a dictionary."""
+    model_config = config["model_cfg"]
+    model = open_clip.model.CLIP(**model_config)
+    stem = config.get("clipoint3d", {}).get("stem")
+    if stem:
+        install_stem(model.visual, stem)
+    return model, open_clip.SimpleTokenizer(context_length=model_config["text_cfg"].get("context_length", 77))
+
+
+def _load_folder(folder: Path, name: str, device: torch.device) -> Backbone:
+    """open_clip's `local-dir:` layout; a key "clipoint3d" beside its own holds what open_clip has no word for."""
+    config_path = folder / CONFIG_FILE
+    if not config_path.is_file():
+        raise MissingWeights(f"no {CONFIG_FILE} in {folder}; a local-dir: backbone is a folder with that file and {WEIGHTS_FILE}")
+    try:
+        config = json.loads(config_path.read_text())
+        model_config = config["model_cfg"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{config_path} is not an open_clip configuration with 'model_cfg': {error!r}") from error
+    weights = next((p for p in (folder / WEIGHTS_FILE, *sorted(folder.glob("*.safetensors"))) if p.is_file()), None)
+    if weights is None:
+        raise MissingWeights(f"no weights in {folder}; put {WEIGHTS_FILE} beside {CONFIG_FILE}")
+    own = config.get("clipoint3d", {})
+    if own.get("stem"):
+        model, tokenizer = build_model(config)
+    else:
+        model = open_clip.create_model(f"{LOCAL_DIR}{folder}", load_weights=False)
+        tokenizer = open_clip.get_tokenizer(f"{LOCAL_DIR}{folder}")
+    load_checkpoint(model, str(weights))
+    cfg = config.get("preprocess_cfg", {})
+    return _finish(name, model, tokenizer, cfg, file_checksum(weights), device, own, model_config["vision_cfg"]["image_size"])
+
+
+def _load_architecture(name: str, pretrained: str | None, device: torch.device, download: bool) -> Backbone:
+    known = open_clip.list_models()
+    if name not in known:
+        near = [m for m in known if m.lower().startswith(name.lower()[:5])][:12] or known[:12]
+        raise ValueError(f"open_clip has no backbone '{name}'; near it are {', '.join(near)}")
+    if not pretrained:
+        offered = ", ".join(open_clip.list_pretrained_tags_by_model(name)[:8]) or "none"
+        raise ValueError(f"backbone '{name}' needs 'pretrained': a checkpoint's path or a tag of open_clip ({offered})")
+    settings: dict = {}
+    if Path(pretrained).is_file():
+        checkpoint = Path(pretrained)
+    elif tags.is_pretrained_cfg(name, pretrained):
+        settings = tags.get_pretrained_cfg(name, pretrained)
+        checkpoint = _tagged_weights(name, pretrained, settings, download)
+    else:
+        offered = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
+        raise MissingWeights(f"'{pretrained}' is neither a file nor a tag of {name}; its tags are {offered}")
+    keep = {k: settings[k] for k in ("mean", "std") if settings.get(k)}
+    with _quiet():
+        model = open_clip.create_model(
+            name,
+            pretrained=str(checkpoint),
+            force_quick_gelu=bool(settings.get("quick_gelu", False)),
+            force_preprocess_cfg=keep or None,
+        )
+    size = model.visual.image_size if hasattr(model.visual, "image_size") else 224
+    cfg = {**getattr(model.visual, "preprocess_cfg", {}), **keep}
+    return _finish(name, model, open_clip.get_tokenizer(name), cfg, file_checksum(checkpoint), device, {}, size)
+
+
+def _tagged_weights(name: str, tag: str, settings: dict, download: bool) -> Path:
+    """The file a tag's weights lie in on this machine, downloaded only when asked."""
+    found = _cached(settings)
+    if found is not None:
+        return found
+    if not download:
+        raise MissingWeights(
+            f"the weights '{tag}' of {name} are not on this machine; fetch them once with "
+            f"`clipoint3d classify --backbone {name} --pretrained {tag} --download FILE`, or give a checkpoint's path"
+        )
+    return Path(tags.download_pretrained(settings))
+
+
+def _cached(settings: dict) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    repository = settings.get("hf_hub", "").rstrip("/")
+    for file in ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"):
+        found = try_to_load_from_cache(repository, file) if repository else None
+        if isinstance(found, str):
+            return Path(found)
+    url = settings.get("url")
+    beside = Path.home() / ".cache" / "clip" / Path(url).name if url else None
+    return beside if beside is not None and beside.is_file() else None
+
+
+def _finish(
+    name: str,
+    model: nn.Module,
+    tokenizer: Any,
+    preprocess: dict,
+    checksum: str,
+    device: torch.device,
+    own: dict,
+    size: int | tuple[int, int],
+) -> Backbone:
+    tower.check_tower(model.visual, name)
+    side = size if isinstance(size, int) else size[0]
+    default = open_clip.transform.PreprocessCfg()
+    preprocessing = Preprocessing(
+        side,
+        tuple(preprocess.get("mean", default.mean)),
+        tuple(preprocess.get("std", default.std)),
+        bool(own.get("drop_empty", False)),
+    )
+    model = model.to(device).eval().requires_grad_(False)
+    return Backbone(name, model, tokenizer, preprocessing, checksum, float(own.get("temperature", 1.0)))
+
+
+class _quiet:
+    """open_clip logs to the root logger at INFO and WARNING while it builds; its errors still raise."""
+
+    def __enter__(self) -> None:
+        self._before = logging.root.manager.disable
+        logging.disable(logging.WARNING)
+
+    def __exit__(self, *_: object) -> None:
+        logging.disable(self._before)

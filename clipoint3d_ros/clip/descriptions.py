@@ -1,0 +1,119 @@
+"""Class files: the names a robot should know, each with sentences about its shape (`config/classes/*.yaml`).
+
+    template: "the depth map of a {class} 3D model which has {description}"
+    classes:
+      mug: [a round body open at the top, …]
+
+A plain list of names works too; its classes are described by their names alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+TEMPLATE = "the depth map of a {class} 3D model which has {description}"
+NAME_TEMPLATES = ("a depth map of a {class}", "a depth map of the {class}", "the depth map of a {class} 3D model")
+
+_LARGEST_FILE = 1 << 20  # bytes; a hostile file must not fill a robot's memory
+_LONGEST = 300  # characters of a name or description
+_MOST_CLASSES = 1000
+_MOST_DESCRIPTIONS = 64
+_RESERVED = "unknown"
+
+
+@dataclass(frozen=True)
+class Descriptions:
+    """What is to be told apart: names in order, and of each its descriptions (may be none)."""
+
+    names: tuple[str, ...]
+    descriptions: tuple[tuple[str, ...], ...]
+    template: str = TEMPLATE
+
+    def prompts(self, index: int) -> list[str]:
+        """The sentences that stand for one class: its name in a few words, and its descriptions."""
+        name = self.names[index]
+        plain = [t.replace("{class}", name) for t in NAME_TEMPLATES]
+        told = [self.template.replace("{class}", name).replace("{description}", d) for d in self.descriptions[index]]
+        return plain + told
+
+
+def load_descriptions(path: str | Path) -> Descriptions:
+    """Read a class file.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is not of the layout above; the message names the entry.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no class file at {path}; give a YAML file with 'classes', or a list of names")
+    if path.stat().st_size > _LARGEST_FILE:
+        raise ValueError(f"{path} has {path.stat().st_size} bytes; a class file has at most {_LARGEST_FILE}")
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())[:200]}") from error
+    if not isinstance(content, dict) or "classes" not in content:
+        raise ValueError(f"{path} has no 'classes'; it must map each class to its descriptions")
+    foreign = set(content) - {"classes", "template", "name"}
+    if foreign:
+        raise ValueError(f"{path} has unknown keys {', '.join(map(repr, sorted(map(str, foreign))))}; known are name, template, classes")
+    template = content.get("template", TEMPLATE)
+    if not isinstance(template, str) or "{class}" not in template or "{description}" not in template:
+        raise ValueError(f"'template' of {path} must hold {{class}} and {{description}}, but it is {template!r}")
+    classes = content["classes"]
+    if isinstance(classes, list):
+        pairs = [(name, None) for name in classes]
+    elif isinstance(classes, dict):
+        pairs = list(classes.items())
+    else:
+        raise ValueError(f"'classes' of {path} must map names to descriptions, but it is {type(classes).__name__}")
+    return _checked([n for n, _ in pairs], [_listed(n, v, path) for n, v in pairs], template, str(path))
+
+
+def describe(names: Sequence[str]) -> Descriptions:
+    """Classes known by their names alone.
+
+    Raises:
+        ValueError: no names, a name twice, or one that is empty, too long or reserved.
+    """
+    return _checked(list(names), [()] * len(names), TEMPLATE, "the list of classes")
+
+
+def _scalar(value: object) -> str:
+    if not isinstance(value, str | int | float):
+        raise ValueError(f"a class is a name, but {value!r} is {type(value).__name__}")
+    return str(value)
+
+
+def _listed(name: object, value: object, path: Path) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        return (value,)
+    if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+        raise ValueError(f"the descriptions of '{name}' in {path} must be a list of sentences, but they are {value!r:.120}")
+    return tuple(value)
+
+
+def _checked(names: list, descriptions: list[tuple[str, ...]], template: str, where: str) -> Descriptions:
+    if not 1 <= len(names) <= _MOST_CLASSES:
+        raise ValueError(f"{where} has {len(names)} classes; there must be 1 to {_MOST_CLASSES}")
+    texts = [_scalar(n).strip() for n in names]
+    for text in texts:
+        if not text or len(text) > _LONGEST or not text.isprintable():
+            raise ValueError(f"{where} has a class name {text[:60]!r}; names are 1 to {_LONGEST} printable characters")
+        if text.lower() == _RESERVED:
+            raise ValueError(f"{where} names a class '{text}', which is kept for objects of no class; choose another name")
+    if len(set(texts)) != len(texts):
+        raise ValueError(f"{where} names {', '.join(sorted({t for t in texts if texts.count(t) > 1}))} twice")
+    for name, told in zip(texts, descriptions, strict=True):
+        if len(told) > _MOST_DESCRIPTIONS or any(not d.strip() or len(d) > _LONGEST for d in told):
+            raise ValueError(
+                f"'{name}' of {where} needs at most {_MOST_DESCRIPTIONS} descriptions of 1 to {_LONGEST} characters each"
+            )
+    return Descriptions(tuple(texts), tuple(descriptions), template)
