@@ -7,9 +7,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..datasets import scenes
-from ..evaluation.bags import POINTS_TOPIC, TRUTH_TOPIC, Topics
-from ..evaluation.recording import RecordConfig, record
+from clipoint3d_ros.datasets import scenes
+from clipoint3d_ros.evaluation.bags import POINTS_TOPIC, TRUTH_TOPIC, Topics
+from clipoint3d_ros.evaluation.recording import RecordConfig, record
 
 SUMMARY = "Write a folder of labelled depth scenes as a rosbag2 (mcap): labelled clouds and their ground truth."
 EXAMPLE = "clipoint3d record --scenes ../shared/data/mosd tabletop_bag --only 'test*'"

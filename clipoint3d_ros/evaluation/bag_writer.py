@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
-from .bags import POINTS_TOPIC, SECOND, BagError, Topics, TrueObject
-from .message_types import DETECTIONS, POINTS, typestore
+from clipoint3d_ros.evaluation.bags import POINTS_TOPIC, SECOND, BagError, Topics, TrueObject
+from clipoint3d_ros.evaluation.message_types import DETECTIONS, POINTS, typestore
 
 _POINT = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("instance_id", "<u4")])
 _FLOAT32, _UINT32 = 7, 6  # sensor_msgs/PointField datatypes

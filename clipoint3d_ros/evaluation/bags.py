@@ -9,7 +9,8 @@ A labelled bag is a rosbag2 (mcap or sqlite3) with two topics:
 
 A truth message belongs to the cloud with the same header stamp, and a truth object to the segment with the same
 `id` (for a labelled cloud: the instance field's value as a decimal string). Its name is the `class_id` of its best
-hypothesis. Segments that truth does not list, or lists without a hypothesis, are recognised but not scored.
+hypothesis. A cloud that is one object needs no id. Segments that truth does not list, or lists without a
+hypothesis, are recognised but not scored.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Any, NamedTuple
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import Reader
 
-from .message_types import DETECTIONS, POINTS, typestore
+from clipoint3d_ros.evaluation.message_types import DETECTIONS, POINTS, typestore
 
 POINTS_TOPIC = "/segments"
 TRUTH_TOPIC = "/ground_truth"
@@ -167,14 +168,11 @@ class LabelledBag:
 
     def _check_ids(self, objects: Sequence[TrueObject], stamp: int) -> None:
         ids = [o.id for o in objects]
-        if "" in ids:
-            raise BagError(
-                f"{self.path}: a truth object at stamp {say_stamp(stamp)} has an empty id; truth is matched "
-                "to segments by id"
-            )
         if len(set(ids)) < len(ids):
             twice = next(i for i in ids if ids.count(i) > 1)
-            raise BagError(f"{self.path}: truth at stamp {say_stamp(stamp)} lists the id '{twice}' twice")
+            raise BagError(
+                f"{self.path}: truth at stamp {say_stamp(stamp)} lists the id '{twice}' twice; objects are matched by id"
+            )
 
 
 def _true_object(detection: Any) -> TrueObject:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..datasets import scenes
-from ..datasets.scenes import Scene
-from .bag_writer import BagWriter
-from .bags import SECOND, Topics, TrueObject
+from clipoint3d_ros.datasets import scenes
+from clipoint3d_ros.datasets.scenes import Scene
+from clipoint3d_ros.evaluation.bag_writer import BagWriter
+from clipoint3d_ros.evaluation.bags import SECOND, Topics, TrueObject
 
 
 @dataclass(frozen=True)
