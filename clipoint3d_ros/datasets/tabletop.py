@@ -7,7 +7,7 @@ looks down at them as a robot's does. Tabletop classes stand on a table, the oth
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import trimesh
@@ -27,8 +27,7 @@ class SceneConfig:
     stacking: float = 0.25  # chance to put an object on top of another
     gap: tuple[float, float] = (-0.01, 0.06)  # metres between neighbours' footprints; below 0 they touch
     elevation: tuple[float, float] = (15.0, 60.0)  # degrees above the horizontal from which the camera looks down
-    distance: tuple[float, float] = (0.55, 1.4)  # metres to the middle of a tabletop
-    floor_distance: tuple[float, float] = (1.8, 4.0)  # metres to the middle of a floor scene
+    distance: tuple[float, float] = (0.55, 1.4)  # metres to the middle of the scene
     min_points: int = 150  # returns below which an object is taken as not seen
 
 
@@ -63,6 +62,37 @@ def arrange(shapes: Sequence[Shape], rng: np.random.Generator, config: SceneConf
     return placed
 
 
+def populate(classes: Sequence[str], rng: np.random.Generator, config: SceneConfig) -> list[Placed]:
+    """Random objects of `classes` put down in one scene."""
+    count = int(rng.integers(config.objects[0], config.objects[1] + 1))
+    shapes = [make_shape(str(c), rng) for c in rng.choice(list(classes), count)]
+    return arrange(shapes, rng, config)
+
+
+def observe(
+    name: str, placed: Sequence[Placed], rng: np.random.Generator, config: SceneConfig, camera: DepthCamera
+) -> Scene:
+    """What the camera sees of a scene from a random place.
+
+    Returns:
+        A Scene: instance 1 is the table or floor, instance i + 2 is placed[i]; an object with too few returns carries
+        no name.
+    """
+    middle = np.mean([p.at + [0, 0, np.ptp(p.shape.mesh.bounds[:, 2]) / 2] for p in placed], axis=0)
+    pose = _viewpoint(middle, rng, config)
+    ground = trimesh.creation.box(extents=(8, 8, 0.05))
+    ground.apply_translation([0, 0, -0.025])
+    meshes = [(ground.vertices, ground.faces), *(p.mesh() for p in placed)]
+    depth, surface = sense(render(meshes, camera, pose), camera, rng)
+    instance = (surface + 1).astype(np.uint8)  # −1, ground, objects… become 0, 1, 2…
+    ids, returns = np.unique(instance, return_counts=True)
+    seen = sorted(int(i) for i, n in zip(ids, returns, strict=True) if i >= FIRST_OBJECT and n >= config.min_points)
+    names = {i: placed[i - FIRST_OBJECT].shape.name for i in seen}
+    up = pose[:3, :3].T @ [0.0, 0.0, 1.0]
+    pinhole = Intrinsics(camera.fx, camera.fy, camera.cx, camera.cy)
+    return Scene(name, up, depth.astype(np.float64), instance, names, pinhole)
+
+
 def simulate(
     name: str,
     classes: Sequence[str],
@@ -70,38 +100,19 @@ def simulate(
     config: SceneConfig | None = None,
     camera: DepthCamera | None = None,
 ) -> Scene:
-    """One scene of random objects of `classes`, seen by `camera`.
+    """One scene of random objects of `classes` seen by `camera` (a Kinect unless given); `rng` draws everything.
 
-    Args:
-        name: the scene's.
-        classes: names of procedural shapes; where all stand on floors the scene is a floor, else a table.
-        rng: draws everything.
-        config: layout and viewpoint.
-        camera: a Kinect unless given.
-
-    Returns:
-        A Scene: instance 1 is the table or floor, objects from 2; objects with too few returns carry no name.
+    Where all the classes stand on floors the scene is a floor, roomier and farther away, else a table.
     """
-    config, camera = config or SceneConfig(), camera or DepthCamera()
-    on_floor = not any(MAKERS[c].tabletop for c in classes)
-    count = int(rng.integers(config.objects[0], config.objects[1] + 1))
-    if on_floor:
-        count = min(count, 3)
-        config = replace(config, gap=(0.0, 0.5), distance=config.floor_distance)
-    shapes = [make_shape(str(c), rng) for c in rng.choice(list(classes), count)]
-    placed = arrange(shapes, rng, config)
-    scene_middle = np.mean([p.at + [0, 0, np.ptp(p.shape.mesh.bounds[:, 2]) / 2] for p in placed], axis=0)
-    pose = _viewpoint(scene_middle, rng, config)
-    ground = trimesh.creation.box(extents=(8, 8, 0.05))
-    ground.apply_translation([0, 0, -0.025])
-    meshes = [(ground.vertices, ground.faces), *(p.mesh() for p in placed)]
-    depth, surface = sense(render(meshes, camera, pose), camera, rng)
-    instance = (surface + 1).astype(np.uint8)  # −1, ground, objects… become 0, 1, 2…
-    ids, points = np.unique(instance, return_counts=True)
-    seen = {int(i) for i, n in zip(ids, points, strict=True) if i >= FIRST_OBJECT and n >= config.min_points}
-    names = {i: placed[i - FIRST_OBJECT].shape.name for i in sorted(seen)}
-    up = pose[:3, :3].T @ [0.0, 0.0, 1.0]
-    return Scene(name, up, depth.astype(np.float64), instance, names, Intrinsics(camera.fx, camera.fy, camera.cx, camera.cy))
+    config = config or scene_config(classes)
+    return observe(name, populate(classes, rng, config), rng, config, camera or DepthCamera())
+
+
+def scene_config(classes: Sequence[str]) -> SceneConfig:
+    """The layout that suits the classes: a tabletop, or a floor where none of them stands on tables."""
+    if any(MAKERS[c].tabletop for c in classes):
+        return SceneConfig()
+    return SceneConfig(objects=(1, 3), gap=(0.0, 0.5), distance=(1.8, 4.0))
 
 
 def _half(shape: Shape) -> np.ndarray:

@@ -79,14 +79,15 @@ class DepthViews:
         self.rotations = torch.from_numpy(matrices if views is None else matrices[views]).float()
         self._blur = _gaussian(self.config.blur, self.config.blur_sigma)
 
-    def __call__(self, points: Tensor) -> Tensor:
+    def __call__(self, points: Tensor, chosen: Tensor | None = None) -> Tensor:
         """Depth images of a batch.
 
         Args:
             points: (B, N, 3) float, normalised into the unit sphere, y up, finite, N ≥ 1.
+            chosen: (B, K) int64, which of the views to render of each object; None renders all V of each.
 
         Returns:
-            (B, V, H, W) float32 in [0, 1]: 1 background, darker is nearer. A cloud without extent (one point) is a
+            (B, V or K, H, W) float32 in [0, 1]: 1 background, darker is nearer. A cloud without extent (one point) is a
             single dark square in the middle.
 
         Raises:
@@ -94,12 +95,14 @@ class DepthViews:
         """
         if points.ndim != 3 or points.shape[-1] != 3 or points.shape[1] == 0:
             raise ValueError(f"points must be (B, N, 3) with N at least 1, but they are {tuple(points.shape)}")
-        rotations = self.rotations.to(points.device)
+        rotations = self.rotations.to(points.device)[None]
+        rotations = rotations.expand(len(points), -1, -1, -1) if chosen is None else rotations[0][chosen]
         step = self.objects_per_pass or (1 if points.device.type == "cpu" else 64)
-        images = [self._render(chunk.float(), rotations) for chunk in points.split(step)]
+        chunks = zip(points.float().split(step), rotations.split(step), strict=True)
+        images = [self._render(*chunk) for chunk in chunks if len(chunk[0])]
         if not images:
             side = self.size or self._own_size()
-            return torch.zeros(0, len(rotations), side, side, device=points.device)
+            return torch.zeros(0, rotations.shape[1], side, side, device=points.device)
         return torch.cat(images)
 
     def _own_size(self) -> int:
@@ -144,9 +147,9 @@ class DepthViews:
 
 
 def _rotate(points: Tensor, rotations: Tensor) -> Tensor:
-    """(B, N, 3) by (V, 3, 3) → (B, V, N, 3), as plain sums: matrix units may round to TF32, and a rounded point moves pixels."""
+    """(B, N, 3) by (B, V, 3, 3) → (B, V, N, 3), as plain sums: matrix units may round to TF32, and a rounded point moves pixels."""
     p = points[:, None, :, None, :]
-    m = rotations[None, :, None, :, :]
+    m = rotations[:, :, None, :, :]
     return p[..., 0] * m[..., 0] + p[..., 1] * m[..., 1] + p[..., 2] * m[..., 2]
 
 

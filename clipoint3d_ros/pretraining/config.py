@@ -1,0 +1,119 @@
+"""One file a published model: everything that `pretrain` needs to make it again (`config/pretrain/*.yaml`)."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+Section = TypeVar("Section")
+
+
+@dataclass(frozen=True)
+class CorpusConfig:
+    """What is generated to learn from. Counts are objects or scenes; the held-out part is drawn with its own seed."""
+
+    classes: str = "household"  # class file of config/classes
+    frequent: tuple[str, ...] = ()  # classes that half of the tabletop scenes are made of
+    complete: int = 200  # complete clouds a class
+    tabletop_scenes: int = 3000
+    floor_scenes: int = 800
+    points: int = 2048  # kept of each cloud
+    min_points: int = 150  # returns below which an object is left out
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The small CLIP. Lengths are in tokens, sizes in pixels."""
+
+    embed_dim: int = 256
+    image_size: int = 64
+    patch_size: int = 8
+    vision_width: int = 192
+    vision_layers: int = 6
+    vision_head_width: int = 32
+    stem: tuple[int, ...] = (32, 64, 128)  # channels of each halving; empty keeps the linear patch embedding
+    context_length: int = 32
+    text_width: int = 128
+    text_layers: int = 3
+    text_heads: int = 4
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How it is trained."""
+
+    steps: int = 6000
+    objects: int = 48  # a step
+    views: int = 4  # an object
+    tokens: int = 36  # occupied patches kept of a view while training
+    learning_rate: float = 1.2e-3
+    warmup: int = 300  # steps
+    weight_decay: float = 0.05
+    ema: float = 0.998  # decay a step
+    complete_share: float = 0.3  # of the objects of a step that are complete clouds
+    caption_weight: float = 0.3  # of the loss that tells attributes apart
+    precision: str = "bf16"  # bf16 or fp32
+    seed: int = 0
+    checkpoint_every: int = 200  # steps
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    name: str
+    corpus: CorpusConfig = field(default_factory=CorpusConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+
+def load_pretrain_config(path: str | Path) -> PretrainConfig:
+    """Read a model's configuration.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: a key that does not exist, or a value of another type; the message names it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no pretraining configuration at {path}; config/pretrain holds the published ones")
+    content = yaml.safe_load(path.read_text()) or {}
+    if not isinstance(content, dict) or not isinstance(content.get("name"), str):
+        raise ValueError(f"{path} must be a mapping with the model's 'name'")
+    foreign = set(content) - {"name", "corpus", "model", "training"}
+    if foreign:
+        raise ValueError(f"{path} has unknown keys {sorted(foreign)}; known are name, corpus, model, training")
+    return PretrainConfig(
+        content["name"],
+        _section(CorpusConfig, content.get("corpus") or {}, path),
+        _section(ModelConfig, content.get("model") or {}, path),
+        _section(TrainingConfig, content.get("training") or {}, path),
+    )
+
+
+def fingerprint(*sections: Any) -> str:
+    """A short hash of configuration dataclasses, for cache folders and to refuse a foreign checkpoint."""
+    told = json.dumps([dataclasses.asdict(s) if dataclasses.is_dataclass(s) else s for s in sections], sort_keys=True)  # type: ignore[arg-type]
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def _section(kind: type[Section], content: dict, path: Path) -> Section:
+    fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    values = {}
+    for key, value in content.items():
+        if key not in fields:
+            raise ValueError(f"{path} has unknown key '{key}'; known are {', '.join(fields)}")
+        wanted = type(fields[key].default)
+        if wanted is tuple and isinstance(value, list):
+            value = tuple(value)
+        if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if not isinstance(value, wanted):
+            raise ValueError(f"'{key}' of {path} must be {wanted.__name__}, but it is {value!r}")
+        values[key] = value
+    return kind(**values)
