@@ -59,7 +59,7 @@ ARGUMENTS = [
         "rviz",
         default_value="false",
         choices=SWITCH,
-        description="whether RViz opens with the clouds, labels and views",
+        description="whether RViz shows clouds, labels and views",
     ),
 ]
 
