@@ -1,0 +1,70 @@
+"""A classifier with the real one's face and no model: tall things are cans, flat ones books."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+
+from clipoint3d_ros.recognition.classifier import ClassifierConfig
+from clipoint3d_ros.recognition.recognition import UNKNOWN, Recognition
+
+
+class StandIn:
+    """Answers by a cloud's size along z; `delay_s` makes it slow, `fault` makes it raise once."""
+
+    name, device = "stand-in", "cpu"
+    delay_s = 0.0
+    fault: Exception | None = None
+
+    def __init__(self, classes=("can", "book", "box"), config=None):
+        self.classes, self.config = tuple(classes), config or ClassifierConfig()
+
+    @classmethod
+    def load(cls, bundle=None, backbone=None, pretrained=None, classes=None, device=None, config=None):
+        if backbone:
+            raise FileNotFoundError(f"no weights of '{backbone}' on this machine; fetch them with --download")
+        return cls(config=config).with_classes(classes)
+
+    def with_classes(self, classes):
+        if isinstance(classes, str):
+            raise FileNotFoundError(f"no class file {classes}; give a path that exists")
+        return StandIn(classes or ("can", "book", "box"), self.config)
+
+    def with_config(self, config):
+        return StandIn(self.classes, dataclasses.replace(config))
+
+    def classify(self, clouds, up=(0, 0, 1), viewpoint=None):
+        projection = self.project(clouds, up, viewpoint)
+        return self.decide(projection, self.encode(projection))
+
+    def project(self, clouds, up, viewpoint):
+        fault, StandIn.fault = StandIn.fault, None
+        if fault is not None:
+            raise fault
+        time.sleep(StandIn.delay_s)
+        heights = [float(np.ptp(cloud[:, 2])) if len(cloud) else 0.0 for cloud in clouds]
+        usable = torch.tensor([len(cloud) >= self.config.min_points for cloud in clouds])
+        views = torch.ones(len(clouds), 10, 32, 32)
+        return SimpleNamespace(images=views, weights=torch.ones(len(clouds), 10), usable=usable, heights=heights)
+
+    def encode(self, projection):
+        return torch.nn.functional.normalize(torch.ones(len(projection.heights), 10, 8), dim=-1)
+
+    def object_features(self, projection, features):
+        return features.mean(1)
+
+    def decide(self, projection, features):
+        return [self._answer(h, bool(u)) for h, u in zip(projection.heights, projection.usable, strict=True)]
+
+    def _answer(self, height, usable):
+        rest = 0.2 / max(len(self.classes) - 1, 1)
+        chosen = 0 if height > 0.1 else min(1, len(self.classes) - 1)
+        probabilities = np.full(len(self.classes), rest)
+        probabilities[chosen] = 0.8
+        unknown = not usable or self.config.unknown_below > 0.8
+        label = UNKNOWN if unknown else self.classes[chosen]
+        return Recognition(label, 0.2 if unknown else 0.8, probabilities / probabilities.sum(), 0.5, self.classes)

@@ -1,0 +1,62 @@
+"""The perception node's parameters and its file."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import yaml
+
+from clipoint3d_ros.nodes.parameters import ParameterError, build, constraints
+from clipoint3d_ros.nodes.perception_config import PerceptionConfig, default_file
+from clipoint3d_ros.recognition.classifier import ClassifierConfig
+
+FILE = Path(__file__).parents[2] / "config" / "perception.yaml"
+
+
+def test_the_file_is_what_the_node_declares():
+    assert FILE.read_text() == default_file(), "run: python -m clipoint3d_ros.nodes.perception_config"
+
+
+def test_the_file_s_values_are_the_defaults():
+    read = yaml.safe_load(FILE.read_text())["/**"]["ros__parameters"]
+    assert list(read) == [field.name for field in dataclasses.fields(PerceptionConfig)]
+    assert build(PerceptionConfig, read) == PerceptionConfig()
+
+
+@pytest.mark.parametrize("field", dataclasses.fields(PerceptionConfig), ids=lambda field: field.name)
+def test_every_parameter_has_a_description_and_every_number_a_range(field):
+    assert len(field.metadata["description"]) > 10
+    if isinstance(field.default, int | float) and not isinstance(field.default, bool):
+        assert " to " in constraints(field)
+
+
+def test_defaults_agree_with_the_rooms_below():
+    config = PerceptionConfig()
+    assert config.classifier == ClassifierConfig()
+    assert config.segments == type(config.segments)()
+    assert config.frames == type(config.frames)()
+
+
+@pytest.mark.parametrize(
+    ("classes", "source"),
+    [("", None), (["mug", "box"], ["mug", "box"]), ("mug", ["mug"]), ("/a/b.yaml", "/a/b.yaml"), (["c.yml"], "c.yml")],
+)
+def test_classes_are_names_or_a_path(classes, source):
+    assert build(PerceptionConfig, {"classes": classes}).class_source == source
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"bundle": "/tmp/b"}, "bundle '/tmp/b' is refused"),
+        ({"up": [0, 0, 0]}, "all zero"),
+        ({"classes": ["mug", "mug"]}, "twice"),
+        ({"selection": "some"}, "auto, sensor, entropy, all"),
+        ({"unknown_below": 1.5}, "0 to 1"),
+    ],
+)
+def test_what_no_node_should_serve(values, words):
+    with pytest.raises(ParameterError, match=words):
+        build(PerceptionConfig, values)
