@@ -1,0 +1,78 @@
+"""`clipoint3d classify`: label clouds or meshes on disk."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+
+SUMMARY = "Label clouds or meshes on disk, one object a file."
+EXAMPLE = "clipoint3d classify mug.ply scan.pcd --classes config/classes/household.yaml --up 0,0,1"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="cloud (.pcd .ply .xyz .npy …) or mesh (.obj .stl …)")
+    parser.add_argument("--classes", metavar="FILE", help="class file, or names separated by commas (default: tabletop)")
+    parser.add_argument("--bundle", metavar="DIR", help="adapter to serve")
+    parser.add_argument("--backbone", help="open_clip architecture, or local-dir:FOLDER (default: the embedded model)")
+    parser.add_argument("--pretrained", help="the architecture's tag or checkpoint")
+    parser.add_argument("--download", action="store_true", help="fetch the tag's weights once if they are not here")
+    parser.add_argument("--up", type=_vector, default=(0.0, 0.0, 1.0), metavar="X,Y,Z", help="up in the files' frame (0,0,1)")
+    parser.add_argument("--viewpoint", type=_vector, metavar="X,Y,Z", help="where the sensor stood, metres in the files' frame")
+    parser.add_argument("--unknown-below", type=float, default=0.0, metavar="P", help="best probability below which it is unknown")
+    parser.add_argument("--top", type=int, default=3, metavar="K", help="hypotheses shown (%(default)s)")
+    parser.add_argument("--device", help="torch device (default: CUDA where there is one)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write labels and probabilities here")
+
+
+def run(args: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from clipoint3d_ros.datasets.files import read_points
+    from clipoint3d_ros.recognition.classifier import Classifier, ClassifierConfig
+
+    classes = args.classes
+    if classes is not None and not Path(classes).is_file() and not classes.endswith((".yaml", ".yml")):
+        classes = [name.strip() for name in classes.split(",")]
+    classifier = Classifier.load(
+        args.bundle,
+        args.backbone,
+        args.pretrained,
+        classes,
+        args.device,
+        ClassifierConfig(unknown_below=args.unknown_below),
+        args.download,
+    )
+    clouds = [read_points(path) for path in tqdm(args.files, desc="reading", unit="file", disable=len(args.files) < 20)]
+    found = []
+    for start in tqdm(range(0, len(clouds), 32), desc="recognising", disable=len(clouds) <= 32):
+        found += classifier.classify(clouds[start : start + 32], args.up, args.viewpoint)
+    width = max(len(str(path)) for path in args.files)
+    for path, recognition in zip(args.files, found, strict=True):
+        hypotheses = ", ".join(f"{name} {score:.0%}" for name, score in recognition.top(args.top))
+        print(f"{path!s:<{width}}  {hypotheses}")
+    if args.json:
+        rows = [
+            {
+                "file": str(path),
+                "label": r.label,
+                "score": r.score,
+                "entropy": r.entropy,
+                "probabilities": dict(zip(r.classes, r.probabilities.tolist(), strict=True)),
+            }
+            for path, r in zip(args.files, found, strict=True)
+        ]
+        args.json.write_text(json.dumps({"classes": list(classifier.classes), "objects": rows}, indent=2) + "\n")
+    return 0
+
+
+def _vector(text: str) -> tuple[float, ...]:
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    if len(values) != 3 or not np.isfinite(values).all():
+        raise argparse.ArgumentTypeError(f"'{text}' must be three numbers such as 0,0,1")
+    return values

@@ -1,0 +1,77 @@
+"""`clipoint3d pretrain`: train an embedded CLIP from procedural shapes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+SUMMARY = "Train a small CLIP contrastively on procedural objects, complete and as a simulated depth camera sees them."
+EXAMPLE = "clipoint3d pretrain config/pretrain/clipoint3d-tiny.yaml --out runs/tiny"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", type=Path, help="the model's YAML file, see config/pretrain")
+    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint, log and the published model")
+    parser.add_argument("--cache", type=Path, default=Path("runs/corpus"), help="folder of generated clouds (%(default)s)")
+    parser.add_argument("--steps", type=int, help="train this many steps instead of the file's")
+    parser.add_argument("--stop-at", type=int, help="leave with a checkpoint after this step; run again to go on")
+    parser.add_argument("--workers", type=int, default=2, help="processes that generate clouds (%(default)s)")
+    parser.add_argument("--device", default=None, help="torch device (default: CUDA where there is one)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the held-out figures here")
+
+
+def run(args: argparse.Namespace) -> int:
+    import torch
+    from tqdm import tqdm
+
+    from clipoint3d_ros.clip.backbone import LOCAL_DIR, load_backbone
+    from clipoint3d_ros.clip.descriptions import load_descriptions
+    from clipoint3d_ros.pretraining import heldout
+    from clipoint3d_ros.pretraining.config import load_pretrain_config
+    from clipoint3d_ros.pretraining.corpus import generate
+    from clipoint3d_ros.pretraining.training import publish, train
+    from clipoint3d_ros.resources import config_file
+
+    config = load_pretrain_config(args.config)
+    if args.steps is not None:
+        config = replace(config, training=replace(config.training, steps=args.steps))
+    device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    classes = load_descriptions(config_file(f"classes/{config.corpus.classes}.yaml"))
+    corpus = generate(classes.names, config.corpus, args.cache, args.workers)
+    print(f"{len(corpus.labels)} clouds, {int(corpus.camera.sum())} of them seen by the simulated camera")
+
+    started = time.monotonic()
+    bar = tqdm(total=config.training.steps, desc="training", unit="step")
+
+    def report(step: int, figures: dict[str, float]) -> None:
+        bar.update(step - bar.n)
+        if step % 10 == 0:
+            bar.set_postfix({k: f"{figures[k]:.3f}" for k in ("loss", "view", "accuracy")})
+
+    finished = train(config, corpus, classes, args.out, device, args.stop_at, report)
+    bar.close()
+    if finished.step < config.training.steps:
+        print(f"stopped after step {finished.step}; run the same command without --stop-at to go on")
+        return 0
+    minutes = (time.monotonic() - started) / 60
+
+    model = args.out / config.name
+    facts = {"steps": finished.step, "seed": config.training.seed, "clouds": len(corpus.labels)}
+    publish(finished, config, model, 1.0, facts)
+    held_out = generate(classes.names, heldout.held_out_config(config.corpus), args.cache, args.workers)
+    figures = heldout.measure(load_backbone(f"{LOCAL_DIR}{model}", device=device), classes, held_out)
+    publish(finished, config, model, figures.temperature, {**facts, "held_out": _rounded(asdict(figures))})
+    print(f"held out, macro over {len(classes.names)} classes: complete {figures.complete:.1%}, camera {figures.camera:.1%}")
+    print(f"(camera with all ten views {figures.camera_ten_views:.1%}); temperature {figures.temperature:.2f}; model in {model}")
+    if args.json:
+        told = {**asdict(figures), **facts, "minutes": minutes, "machine": platform.processor() or platform.machine()}
+        args.json.write_text(json.dumps(told, indent=2) + "\n")
+    return 0
+
+
+def _rounded(figures: dict[str, float]) -> dict[str, float]:
+    return {k: round(v, 4) for k, v in figures.items()}

@@ -1,0 +1,302 @@
+"""Contrastive training of a small CLIP on depth views and captions, to resume at any step with the same result.
+
+Every step draws from a generator seeded by (seed, step), so what a step sees does not depend on when the run was
+interrupted. Two terms: each view against one caption of every class (a cross-entropy over classes), and each object
+against the batch's own captions, where only a caption with the same class and attributes is right (UniCL: Yang et
+al., "Unified contrastive learning in image-text-label space", CVPR 2022).
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from clipoint3d_ros.clip import tower
+from clipoint3d_ros.clip.backbone import CONFIG_FILE, WEIGHTS_FILE, build_model
+from clipoint3d_ros.clip.descriptions import Descriptions
+from clipoint3d_ros.geometry.clouds import normalise
+from clipoint3d_ros.geometry.views import DepthViews, view_directions
+from clipoint3d_ros.pretraining.augment import augment
+from clipoint3d_ros.pretraining.captions import class_caption, object_caption
+from clipoint3d_ros.pretraining.config import ModelConfig, PretrainConfig, TrainingConfig, fingerprint
+from clipoint3d_ros.pretraining.corpus import Corpus
+
+POINTS = 1024
+MEAN, STD = 0.5, 0.5  # of a depth view: background 1 becomes 1, the nearest point −1
+
+
+@dataclass
+class Run:
+    """A training under way: everything a checkpoint holds."""
+
+    model: nn.Module
+    average: nn.Module
+    optimiser: torch.optim.Optimizer
+    tokens_seen: Tensor
+    step: int = 0
+
+
+def open_clip_config(model: ModelConfig) -> dict[str, Any]:
+    """The `open_clip_config.json` of a small CLIP; the key "clipoint3d" holds what open_clip has no word for."""
+    return {
+        "model_cfg": {
+            "embed_dim": model.embed_dim,
+            "vision_cfg": {
+                "image_size": model.image_size,
+                "patch_size": model.patch_size,
+                "width": model.vision_width,
+                "layers": model.vision_layers,
+                "head_width": model.vision_head_width,
+            },
+            "text_cfg": {
+                "context_length": model.context_length,
+                "vocab_size": 49408,
+                "width": model.text_width,
+                "heads": model.text_heads,
+                "layers": model.text_layers,
+            },
+        },
+        "preprocess_cfg": {"mean": [MEAN] * 3, "std": [STD] * 3},
+        "clipoint3d": {"stem": list(model.stem), "drop_empty": True, "temperature": 1.0},
+    }
+
+
+def train(
+    config: PretrainConfig,
+    corpus: Corpus,
+    classes: Descriptions,
+    folder: Path,
+    device: torch.device,
+    stop_at: int | None = None,
+    report: Callable[[int, dict[str, float]], None] | None = None,
+) -> Run:
+    """Train, or go on with the checkpoint in `folder`.
+
+    Args:
+        config: the model's file.
+        corpus: what to learn from; its classes are those of `classes`, in order.
+        classes: names and descriptions.
+        folder: takes `checkpoint.pt` and `log.jsonl`.
+        device: where to train.
+        stop_at: leave after this step, as a kill would but with a checkpoint.
+        report: called after each step with the step and its figures.
+
+    Returns:
+        The run; `average` is the model to publish.
+
+    Raises:
+        ValueError: the checkpoint in `folder` is of another configuration.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = config.training
+    run = _start(config, device)
+    _resume(run, config, folder)
+    sampler = _Sampler(corpus, settings)
+    views = DepthViews(size=config.model.image_size)
+    tokenizer = build_tokenizer(config.model)
+    last = min(settings.steps, stop_at or settings.steps)
+    for step in range(run.step, last):
+        rate = _learning_rate(step, settings)
+        for group in run.optimiser.param_groups:
+            group["lr"] = rate
+        figures = _step(run, sampler, views, tokenizer, classes, settings, step, device)
+        run.step = step + 1
+        figures["learning_rate"] = rate
+        if report is not None:
+            report(run.step, figures)
+        if run.step % settings.checkpoint_every == 0 or run.step == last:
+            _save(run, config, folder)
+            with (folder / "log.jsonl").open("a") as log:
+                log.write(json.dumps({"step": run.step, **{k: round(v, 5) for k, v in figures.items()}}) + "\n")
+    return run
+
+
+def build_tokenizer(model: ModelConfig) -> Any:
+    import open_clip
+
+    return open_clip.SimpleTokenizer(context_length=model.context_length)
+
+
+def publish(run: Run, config: PretrainConfig, folder: Path, temperature: float, facts: dict[str, Any]) -> None:
+    """Write the averaged model in open_clip's `local-dir:` layout.
+
+    Weights are stored as float16 (they are used as float32). A word never seen in training keeps no vector: zeros say
+    nothing, where its random start would say something wrong; and they make the file small to pack.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    described = open_clip_config(config.model)
+    described["clipoint3d"].update(temperature=round(temperature, 4), training=facts)
+    state = {k: v.detach().cpu() for k, v in run.average.state_dict().items()}
+    state["token_embedding.weight"] = state["token_embedding.weight"] * run.tokens_seen[:, None].cpu()
+    half = {k: v.half().contiguous() if v.is_floating_point() and v.ndim > 0 else v.contiguous() for k, v in state.items()}
+    save_file(half, folder / WEIGHTS_FILE)
+    (folder / CONFIG_FILE).write_text(json.dumps(described, indent=2) + "\n")
+
+
+def _start(config: PretrainConfig, device: torch.device) -> Run:
+    torch.manual_seed(config.training.seed)
+    model, _ = build_model(open_clip_config(config.model))
+    model = model.to(device).train()
+    decay = [p for p in model.parameters() if p.ndim >= 2]
+    plain = [p for p in model.parameters() if p.ndim < 2]
+    groups = [{"params": decay, "weight_decay": config.training.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(groups, lr=config.training.learning_rate, betas=(0.9, 0.98))
+    vocabulary = model.token_embedding.weight.shape[0]
+    return Run(model, copy.deepcopy(model).eval(), optimiser, torch.zeros(vocabulary, device=device))
+
+
+def _resume(run: Run, config: PretrainConfig, folder: Path) -> None:
+    path = folder / "checkpoint.pt"
+    if not path.is_file():
+        return
+    stored = torch.load(path, map_location=run.tokens_seen.device, weights_only=True)
+    if stored["fingerprint"] != fingerprint(config):
+        raise ValueError(f"{path} is of another configuration; choose another output folder or remove it")
+    run.model.load_state_dict(stored["model"])
+    run.average.load_state_dict(stored["average"])
+    run.optimiser.load_state_dict(stored["optimiser"])
+    run.tokens_seen.copy_(stored["tokens_seen"])
+    run.step = int(stored["step"])
+
+
+def _save(run: Run, config: PretrainConfig, folder: Path) -> None:
+    stored = {
+        "fingerprint": fingerprint(config),
+        "model": run.model.state_dict(),
+        "average": run.average.state_dict(),
+        "optimiser": run.optimiser.state_dict(),
+        "tokens_seen": run.tokens_seen,
+        "step": run.step,
+    }
+    beside = folder / "checkpoint.pt.part"
+    torch.save(stored, beside)
+    beside.replace(folder / "checkpoint.pt")
+
+
+def _learning_rate(step: int, settings: TrainingConfig) -> float:
+    """Linear warm-up, then half a cosine down to a hundredth."""
+    if step < settings.warmup:
+        return settings.learning_rate * (step + 1) / settings.warmup
+    done = (step - settings.warmup) / max(settings.steps - settings.warmup, 1)
+    return settings.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * min(done, 1.0))) / 2)
+
+
+class _Sampler:
+    """Draws objects: classes evenly, complete and camera clouds in the configured share."""
+
+    def __init__(self, corpus: Corpus, settings: TrainingConfig) -> None:
+        self.corpus = corpus
+        self.share = settings.complete_share
+        count = len(corpus.classes)
+        self.pools = [
+            {seen: np.flatnonzero((corpus.labels == c) & (corpus.camera == seen)) for seen in (False, True)}
+            for c in range(count)
+        ]
+
+    def draw(self, objects: int, rng: np.random.Generator) -> np.ndarray:
+        chosen = []
+        for label in rng.permutation(np.arange(objects) % len(self.pools)):
+            pool = self.pools[label]
+            seen = rng.random() >= self.share
+            rows = pool[seen] if len(pool[seen]) else pool[not seen]
+            chosen.append(rows[int(rng.integers(len(rows)))])
+        return np.array(chosen)
+
+
+def _step(
+    run: Run,
+    sampler: _Sampler,
+    views: DepthViews,
+    tokenizer: Any,
+    classes: Descriptions,
+    settings: TrainingConfig,
+    step: int,
+    device: torch.device,
+) -> dict[str, float]:
+    numbers = np.random.default_rng((settings.seed, step))
+    rng = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
+    corpus = sampler.corpus
+    rows = sampler.draw(settings.objects, numbers)
+    camera = torch.from_numpy(corpus.camera[rows])
+    points = augment(torch.from_numpy(corpus.points[rows]), camera, POINTS, rng)
+    chosen = _choose_views(camera, torch.from_numpy(corpus.elevation[rows]), settings.views, rng)
+    images = views(normalise(points).to(device), chosen.to(device)).flatten(0, 1)
+    labels = torch.from_numpy(corpus.labels[rows]).to(device)
+    told = [object_caption(corpus.classes[corpus.labels[r]], corpus.words[r], numbers) for r in rows]
+    named = [class_caption(classes, i, numbers) for i in range(len(classes.names))]
+    tokens = tokenizer(named + told).to(device)
+    run.tokens_seen[tokens.unique()] = 1.0
+
+    model: Any = run.model
+    kind = {"bf16": torch.bfloat16}.get(settings.precision)
+    with torch.autocast(device.type, dtype=kind or torch.bfloat16, enabled=kind is not None):
+        occupancy = _thin(tower.patch_occupancy(images, model.visual.patch_size[0]), settings.tokens, rng)
+        pixels = ((images - MEAN) / STD)[:, None].expand(-1, 3, -1, -1)
+        seen = tower.forward(model.visual, pixels, occupancy=occupancy)
+        text = model.encode_text(tokens)
+    seen = F.normalize(seen.float(), dim=-1).unflatten(0, (settings.objects, settings.views))
+    text = F.normalize(text.float(), dim=-1)
+    scale = model.logit_scale.exp().clamp(max=100)
+    class_text, own_text = text[: len(named)], text[len(named) :]
+
+    logits = scale * seen @ class_text.T
+    each = F.cross_entropy(logits.flatten(0, 1), labels.repeat_interleave(settings.views))
+    mean = F.cross_entropy(logits.mean(1), labels)
+    same = _same_words([(int(corpus.labels[r]), corpus.words[r]) for r in rows]).to(device)
+    contrast = _unified_contrast(scale * F.normalize(seen.mean(1), dim=-1) @ own_text.T, same)
+    loss = each + mean + settings.caption_weight * contrast
+
+    run.optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_(run.model.parameters(), 1.0)
+    run.optimiser.step()
+    _follow(run.average, run.model, min(settings.ema, (1 + step) / (10 + step)))
+    accuracy = (logits.mean(1).argmax(1) == labels).float().mean()
+    return {"loss": float(loss), "view": float(each), "contrast": float(contrast), "accuracy": float(accuracy)}
+
+
+def _choose_views(camera: Tensor, elevation: Tensor, count: int, rng: torch.Generator) -> Tensor:
+    """`count` different views of each object; of a camera's cloud mostly those that face the sensor."""
+    directions = torch.from_numpy(view_directions()).float()
+    towards = torch.stack([torch.zeros_like(elevation), elevation.sin(), elevation.cos()], 1)
+    facing = (towards @ directions.T).clamp_min(0) + 0.12
+    weights = torch.where(camera[:, None], facing, torch.ones_like(facing))
+    return torch.multinomial(weights, count, generator=rng)
+
+
+def _thin(occupancy: Tensor, most: int, rng: torch.Generator) -> Tensor:
+    """At most `most` occupied patches of each view, at random: quicker, and it must do with part of the object
+    (FLIP: Li et al., "Scaling language-image pre-training via masking", CVPR 2023)."""
+    order = torch.rand(occupancy.shape, generator=rng).to(occupancy.device).masked_fill(~occupancy, 2.0)
+    rank = order.argsort(1).argsort(1)
+    return occupancy & (rank < most)
+
+
+def _same_words(told: list[tuple[int, tuple[str, ...]]]) -> Tensor:
+    """(B, B) float: 1 where two objects have the same class and the same words."""
+    keys: dict[tuple[int, tuple[str, ...]], int] = {}
+    ids = torch.tensor([keys.setdefault(t, len(keys)) for t in told])
+    return (ids[:, None] == ids[None]).float()
+
+
+def _unified_contrast(logits: Tensor, same: Tensor) -> Tensor:
+    """Cross-entropy in both directions, each row's target spread evenly over its right answers."""
+    target = same / same.sum(1, keepdim=True)
+    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+
+
+@torch.no_grad()
+def _follow(average: nn.Module, model: nn.Module, decay: float) -> None:
+    for kept, current in zip(average.parameters(), model.parameters(), strict=True):
+        kept.lerp_(current, 1 - decay)

@@ -1,0 +1,262 @@
+"""The classifier that serves: clouds in, recognitions out, through three stages a caller may also take one by one.
+
+    projection = classifier.project(clouds, up, viewpoint)    # gravity, unit sphere, N points, depth views
+    features = classifier.encode(projection)                  # CLIP's vision tower, all objects and views in batches
+    recognitions = classifier.decide(projection, features)    # against cached text, over the selected views
+
+A classifier never changes: `with_classes` and `with_config` give another one that shares the backbone, so a node swaps
+a reference between two frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from clipoint3d_ros.clip.backbone import Backbone, load_backbone
+from clipoint3d_ros.clip.descriptions import Descriptions, describe, load_descriptions
+from clipoint3d_ros.clip.text import class_features
+from clipoint3d_ros.geometry.clouds import CloudError, Vector, finite_points, level, normalise, resample
+from clipoint3d_ros.geometry.views import DepthViews, view_directions
+from clipoint3d_ros.recognition.recognition import UNKNOWN, Recognition
+from clipoint3d_ros.recognition.selection import facing_weights, keep_certain
+from clipoint3d_ros.resources import config_file
+
+SELECTIONS = ("auto", "sensor", "entropy", "all")
+DEFAULT_CLASSES = "classes/tabletop.yaml"
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    """How objects are looked at and judged."""
+
+    points: int = 1024  # points of each object after resampling
+    resampling: str = "random"  # random (a fixed subset) or farthest
+    selection: str = "auto"  # sensor, entropy or all; auto is sensor where the viewpoint is known, else entropy
+    unknown_below: float = 0.0  # best probability in [0, 1] below which the answer is "unknown"
+    max_views: int = 640  # views of one pass through the tower: the memory cap
+    min_points: int = 16  # finite points below which the answer is "unknown"
+    temperature: float | None = None  # divides logits; None takes the backbone's own
+
+    def __post_init__(self) -> None:
+        if self.selection not in SELECTIONS:
+            raise ValueError(f"selection '{self.selection}' is none of {', '.join(SELECTIONS)}")
+        if self.points < 1 or self.max_views < 1 or self.min_points < 1:
+            raise ValueError("points, max_views and min_points must be at least 1")
+        if not 0 <= self.unknown_below <= 1:
+            raise ValueError(f"unknown_below must lie in [0, 1], but it is {self.unknown_below}")
+        if self.temperature is not None and not self.temperature > 0:
+            raise ValueError(f"temperature must be above 0, but it is {self.temperature}")
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Objects as the tower sees them.
+
+    images: (B, K, H, W) float32 depth views in [0, 1], 1 background.
+    chosen: (B, K) int64, which of the ten views each image is.
+    weights: (B, K) float32, how much each view counts; rows sum to 1, a weight of 0 leaves the view out.
+    usable: (B,) bool; False where the cloud had too few finite points to be judged.
+    facing: the weights come from where the sensor stood, rather than being even.
+    """
+
+    images: Tensor
+    chosen: Tensor
+    weights: Tensor
+    usable: Tensor
+    facing: bool
+
+
+class Classifier:
+    """A frozen CLIP, the text features of some classes, and how views are chosen.
+
+    Made by `Classifier.load`; see there for the arguments.
+    """
+
+    def __init__(self, backbone: Backbone, descriptions: Descriptions, config: ClassifierConfig | None = None) -> None:
+        self.backbone = backbone
+        self.descriptions = descriptions
+        self.config = config or ClassifierConfig()
+        self.text = class_features(backbone, descriptions)
+        self._views = DepthViews(size=backbone.preprocessing.size)
+        self._directions = torch.from_numpy(view_directions()).float()
+
+    @classmethod
+    def load(
+        cls,
+        bundle: str | Path | None = None,
+        backbone: str | None = None,
+        pretrained: str | None = None,
+        classes: str | Path | Sequence[str] | None = None,
+        device: str | torch.device | None = None,
+        config: ClassifierConfig | None = None,
+        download: bool = False,
+    ) -> Classifier:
+        """Load a classifier; without arguments the embedded model and the tabletop classes.
+
+        Args:
+            bundle: an adapter's folder; this version serves frozen models only and refuses one.
+            backbone: an open_clip architecture or "local-dir:" and a folder; None is the embedded model.
+            pretrained: the architecture's tag or checkpoint.
+            classes: a class file's path, or names; None is `config/classes/tabletop.yaml`.
+            device: where it runs; None takes CUDA where there is one.
+            config: how objects are looked at and judged.
+            download: fetch a tag's weights where they are not on this machine.
+
+        Raises:
+            FileNotFoundError: weights or class file are missing; the message says how to get them.
+            ValueError: an argument that cannot be served; the message says why.
+        """
+        if bundle:
+            raise ValueError(f"bundle '{bundle}' cannot be loaded: this version serves frozen models only; leave 'bundle' empty")
+        return cls(load_backbone(backbone, pretrained, device, download), read_classes(classes), config)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.descriptions.names
+
+    @property
+    def device(self) -> torch.device:
+        return self.backbone.device
+
+    @property
+    def name(self) -> str:
+        return self.backbone.name
+
+    def with_classes(self, classes: str | Path | Sequence[str] | None) -> Classifier:
+        """The same backbone with other classes; only sentences it has not met are encoded. Errors as in `load`."""
+        return Classifier(self.backbone, read_classes(classes), self.config)
+
+    def with_config(self, config: ClassifierConfig) -> Classifier:
+        return Classifier(self.backbone, self.descriptions, config)
+
+    def classify(
+        self, clouds: Sequence[np.ndarray], up: Vector = (0, 0, 1), viewpoint: Vector | None = None
+    ) -> list[Recognition]:
+        """Recognise objects.
+
+        Args:
+            clouds: one (N, 3) array an object, metres, any frame; rows that are not finite are dropped.
+            up: (3,) direction against gravity in the clouds' frame.
+            viewpoint: (3,) or (B, 3) metres, where the sensor stood in the clouds' frame; None where it is not known,
+                then all ten views are used.
+
+        Returns:
+            One Recognition a cloud, in order. A cloud with fewer than `min_points` finite points is "unknown" with
+            even probabilities.
+
+        Raises:
+            CloudError: a cloud that is not an array of x, y, z; an `up` or `viewpoint` that is not finite.
+        """
+        with torch.inference_mode():
+            projection = self.project(clouds, up, viewpoint)
+            return self.decide(projection, self.encode(projection))
+
+    @torch.inference_mode()
+    def project(
+        self, clouds: Sequence[np.ndarray], up: Vector = (0, 0, 1), viewpoint: Vector | None = None
+    ) -> Projection:
+        """First stage: clouds as weighted depth views. Arguments and errors as in `classify`."""
+        finite = [finite_points(cloud) for cloud in clouds]
+        enough = [len(cloud) >= self.config.min_points for cloud in finite]
+        eyes = _viewpoints(viewpoint, len(finite))
+        levelled, towards = [], np.zeros((len(finite), 3), np.float32)
+        for i, cloud in enumerate(finite):
+            direction = None if eyes is None or not enough[i] else eyes[i] - cloud.mean(0, dtype=np.float64)
+            if direction is not None and np.linalg.norm(direction) < 1e-6:
+                direction = None  # the sensor inside the object says nothing of its side
+            rotation = level(up, direction)
+            if direction is not None:
+                towards[i] = rotation @ (direction / np.linalg.norm(direction))
+            levelled.append((cloud @ rotation.T).astype(np.float32) if enough[i] else np.zeros((1, 3), np.float32))
+        points = resample(levelled, self.config.points, self.config.resampling, self.device)
+        chosen, weights, facing = self._choose(torch.from_numpy(towards))
+        chosen, weights = chosen.to(self.device), weights.to(self.device)
+        images = self._views(normalise(points), chosen)
+        usable = torch.tensor(enough, dtype=torch.bool, device=self.device)
+        return Projection(images, chosen, weights, usable, facing)
+
+    @torch.inference_mode()
+    def encode(self, projection: Projection) -> Tensor:
+        """Second stage: (B, K, D) float32 unit features of every view, at most `max_views` at once."""
+        batch, views = projection.images.shape[:2]
+        flat = projection.images.flatten(0, 1)
+        parts = [self.backbone.encode_views(part) for part in flat.split(self.config.max_views) if len(part)]
+        if not parts:
+            return torch.zeros(0, views, self.text.shape[1], device=self.device)
+        return torch.cat(parts).unflatten(0, (batch, views))
+
+    @torch.inference_mode()
+    def decide(self, projection: Projection, features: Tensor) -> list[Recognition]:
+        """Third stage: the selected views' mean logits against every class (METHOD 4), as recognitions."""
+        logits, weights = self._judge(projection, features)
+        pooled = (logits * weights[..., None]).sum(1)
+        probabilities = pooled.softmax(-1).double().cpu().numpy()
+        usable = projection.usable.cpu().numpy()
+        return [self._answer(p, bool(u)) for p, u in zip(probabilities, usable, strict=True)]
+
+    @torch.inference_mode()
+    def object_features(self, projection: Projection, features: Tensor) -> Tensor:
+        """(B, D) float32 unit features: the selected views' weighted mean."""
+        _, weights = self._judge(projection, features)
+        return torch.nn.functional.normalize((features * weights[..., None]).sum(1), dim=-1)
+
+    def _judge(self, projection: Projection, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (B, K, C) and the weights (B, K) of the views that speak."""
+        scale = self.backbone.scale
+        if self.config.temperature is not None:
+            scale *= self.backbone.temperature / self.config.temperature
+        logits = scale * features @ self.text.T
+        by_entropy = self.config.selection == "entropy" or (self.config.selection == "auto" and not projection.facing)
+        return logits, keep_certain(logits, projection.weights) if by_entropy else projection.weights
+
+    def _choose(self, towards: Tensor) -> tuple[Tensor, Tensor, bool]:
+        """Views (B, K), their weights (B, K), and whether these face a sensor.
+
+        `towards` (B, 3) are the directions to the sensor, zero where it is not known: such an object among others
+        counts all its views evenly.
+        """
+        batch, count = len(towards), len(self._directions)
+        even = torch.full((batch, count), 1 / count)
+        known = towards.norm(dim=-1) > 0.5
+        if self.config.selection in ("entropy", "all") or not bool(known.any()):
+            return torch.arange(count).expand(batch, -1), even, False
+        facing = torch.where(known[:, None], facing_weights(towards, self._directions), even)
+        weights, chosen = facing.topk(int((facing > 0).sum(1).max()), dim=1)
+        return chosen, weights, True
+
+    def _answer(self, probabilities: np.ndarray, usable: bool) -> Recognition:
+        count = len(probabilities)
+        if not usable:
+            probabilities = np.full(count, 1 / count)
+        probabilities = probabilities / probabilities.sum()
+        best = int(probabilities.argmax())
+        top = float(probabilities[best])
+        entropy = float(-(probabilities * np.log(np.maximum(probabilities, 1e-300))).sum())
+        if not usable or top < self.config.unknown_below:
+            return Recognition(UNKNOWN, min(1.0, max(0.0, 1 - top)), probabilities, entropy, self.classes)
+        return Recognition(self.classes[best], min(1.0, top), probabilities, entropy, self.classes)
+
+
+def read_classes(classes: str | Path | Sequence[str] | None) -> Descriptions:
+    """Classes as a user names them: None for the tabletop ones, a class file's path, or names."""
+    if classes is None:
+        return load_descriptions(config_file(DEFAULT_CLASSES))
+    if isinstance(classes, str | Path):
+        return load_descriptions(classes)
+    return describe(classes)
+
+
+def _viewpoints(viewpoint: Vector | None, batch: int) -> np.ndarray | None:
+    """(B, 3) float64, or None."""
+    if viewpoint is None:
+        return None
+    eyes = np.asarray(viewpoint, dtype=np.float64)
+    if eyes.shape not in ((3,), (batch, 3)) or not np.isfinite(eyes).all():
+        raise CloudError(f"viewpoint must be finite and (3,) or ({batch}, 3), but it is {np.array2string(eyes, threshold=6)}")
+    return np.broadcast_to(eyes, (batch, 3))
