@@ -1,0 +1,289 @@
+"""`clipoint3d doctor`: what is installed and usable here, and what to do about the rest.
+
+Every check is a function that returns rows and never raises: a broken part is a row, not the end of the list.
+ROS is only looked for, by name, so that the command also answers where there is none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import importlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+from clipoint3d_ros.resources import asset, config_file
+
+SUMMARY = (
+    "Show what is installed and usable here: libraries, device, weights, ROS; and what to do about what is missing."
+)
+EXAMPLE = "clipoint3d doctor --ros"
+
+OK, NOTE, MISSING = "OK", "NOTE", "MISSING"
+LIBRARY, ROS = "library", "ros"
+
+MODEL = "clipoint3d-tiny"
+DEFAULT_CLASSES = "classes/tabletop.yaml"
+SETUP = "run 'make setup' in the checkout, or 'pip install .'"
+SYSTEM_LIBRARIES = "sudo apt-get install -y libusb-1.0-0 libgl1 libgomp1"
+
+# Module, distribution that pip knows it by, what goes without it.
+LIBRARIES = (
+    ("torchvision", "torchvision", "open_clip needs it"),
+    ("open_clip", "open_clip_torch", "the CLIP backbones"),
+    ("open3d", "open3d", "clouds and meshes on disk"),
+    ("ot", "POT", "optimal transport"),
+    ("numpy", "numpy", "everything"),
+    ("scipy", "scipy", "geometry"),
+    ("trimesh", "trimesh", "meshes"),
+    ("safetensors", "safetensors", "weights on disk"),
+    ("rosbags.rosbag2", "rosbags", "bags without ROS"),
+)
+# A type of each package, whose compiled part is loaded too: a package can be there and still not be usable.
+TYPES = (
+    "sensor_msgs/msg/PointCloud2",
+    "geometry_msgs/msg/Pose",
+    "std_msgs/msg/Header",
+    "std_srvs/srv/SetBool",
+    "visualization_msgs/msg/MarkerArray",
+    "diagnostic_msgs/msg/DiagnosticArray",
+    "lifecycle_msgs/msg/State",
+    "vision_msgs/msg/Detection3DArray",
+)
+# Parts of a ROS installation that no wheel brings, and what goes without them.
+INSTALLATION = {
+    "sensor_msgs_py": "clouds are read by this package's own code",
+    "tf2_ros": "the parameters gravity_frame and sensor_frame cannot be used",
+    "launch_ros": "'ros2 launch' cannot be used; start the node with 'python -m clipoint3d_ros.nodes.perception_node'",
+}
+
+
+class Row(NamedTuple):
+    """One thing looked at: its state is OK, NOTE or MISSING; advice is what to do, "" where nothing."""
+
+    part: str
+    state: str
+    found: str
+    advice: str = ""
+    scope: str = LIBRARY
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.add_argument("--ros", action="store_true", help="the ROS parts are needed too: fail where one is missing")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the rows to FILE")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Look at everything; 0 where nothing that is needed is missing."""
+    rows = examine(needs_ros=args.ros)
+    missing = [row.part for row in rows if row.state == MISSING]
+    print(table(rows))
+    print()
+    scope = "the library and the nodes" if args.ros else "the library"
+    print(f"missing for {scope}: {', '.join(missing)}" if missing else f"{scope}: everything needed is here")
+    if args.json:
+        content = {"ok": not missing, "ros": args.ros, "rows": [row._asdict() for row in rows]}
+        args.json.write_text(json.dumps(content, indent=2) + "\n")
+    return 1 if missing else 0
+
+
+def examine(needs_ros: bool = False) -> list[Row]:
+    """All rows. What only the nodes need is a NOTE, not MISSING, unless `needs_ros`."""
+    checks: tuple[Callable[[], Iterator[Row]], ...] = (_python, _torch, _libraries, _model, _classes, _ros)
+    rows = [row for check in checks for row in check()]
+    if needs_ros:
+        return rows
+    return [row._replace(state=NOTE) if row.scope == ROS and row.state == MISSING else row for row in rows]
+
+
+def table(rows: list[Row]) -> str:
+    """The rows for a console: advice stands under what it is about."""
+    part = max(len(row.part) for row in rows)
+    state = max(len(row.state) for row in rows)
+    lines = []
+    for row in rows:
+        lines.append(f"{row.part:<{part}}  {row.state:<{state}}  {row.found}")
+        indent = " " * (part + state + 4)
+        lines += textwrap.wrap(row.advice, 118, initial_indent=indent + "→ ", subsequent_indent=indent + "  ")
+    return "\n".join(lines)
+
+
+def _python() -> Iterator[Row]:
+    found = f"{platform.python_version()} in {sys.prefix}"
+    if (3, 10) <= sys.version_info[:2] <= (3, 12):
+        yield Row("Python", OK, found)
+    else:
+        yield Row("Python", NOTE, found, "tested with 3.10, 3.11 and 3.12; other versions may lack wheels")
+
+
+def _torch() -> Iterator[Row]:
+    torch, why = _import("torch")
+    if torch is None:
+        yield Row("torch", MISSING, why, _jetson_torch() if _is_jetson() else SETUP)
+        return
+    yield Row("torch", OK, torch.__version__)
+    if torch.cuda.is_available():
+        device = torch.cuda.get_device_properties(0)
+        kind = "Jetson, " if _is_jetson() else ""
+        memory = device.total_memory / 2**30
+        yield Row("device", OK, f"{kind}{device.name}, {memory:.0f} GiB, CUDA {torch.version.cuda}")
+        bf16 = torch.cuda.is_bf16_supported()
+    else:
+        advice = ""
+        if _is_jetson():
+            advice = _jetson_torch()
+        elif shutil.which("nvidia-smi"):
+            advice = "an NVIDIA driver is installed but torch sees no GPU; compare torch's CUDA with 'nvidia-smi'"
+        yield Row("device", NOTE if advice else OK, f"cpu, {torch.get_num_threads()} threads", advice)
+        bf16 = _cpu_has_bf16()
+    if bf16:
+        yield Row("bfloat16", OK, "in hardware")
+    else:
+        yield Row("bfloat16", NOTE, "not in hardware", "large backbones run in fp32; the embedded model does not mind")
+
+
+def _libraries() -> Iterator[Row]:
+    for name, distribution, use in LIBRARIES:
+        module, why = _import(name)
+        if module is None:
+            # Open3D's wheel is whole without the system's libraries; only its import tells.
+            lacks_library = "cannot open shared object" in why
+            yield Row(distribution, MISSING, f"{why} ({use})", SYSTEM_LIBRARIES if lacks_library else SETUP)
+        else:
+            yield Row(distribution, OK, str(getattr(module, "__version__", "")) or _version(distribution))
+
+
+def _model() -> Iterator[Row]:
+    part, advice = "embedded model", "the checkout or the install is incomplete; fetch it again"
+    try:
+        weights = sorted(asset(MODEL).glob("*.safetensors"))
+    except FileNotFoundError:
+        yield Row(part, MISSING, f"{MODEL} is not among the package's assets", advice)
+        return
+    if not weights:
+        yield Row(part, MISSING, f"no *.safetensors in {asset(MODEL)}", advice)
+        return
+    sums = asset(MODEL) / "SHA256SUMS"
+    lines = sums.read_text().splitlines() if sums.is_file() else []
+    published = {name.strip("* "): digest for digest, _, name in (line.partition(" ") for line in lines)}
+    for file in weights:
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        found = f"{MODEL}/{file.name}, {file.stat().st_size / 1e6:.1f} MB, sha256 {digest[:12]}…"
+        if published.get(file.name, digest) == digest:
+            yield Row(part, OK, found)
+        else:
+            yield Row(part, MISSING, f"{found}, but SHA256SUMS says {published[file.name][:12]}…", advice)
+
+
+def _classes() -> Iterator[Row]:
+    try:
+        yield Row("default classes", OK, str(config_file(DEFAULT_CLASSES)))
+    except FileNotFoundError as error:
+        yield Row("default classes", MISSING, str(error), SETUP)
+
+
+def _ros() -> Iterator[Row]:
+    distro = os.environ.get("ROS_DISTRO", "")
+    rclpy, why = _import("rclpy")
+    if rclpy is None:
+        advice = "source a ROS 2 installation (. /opt/ros/jazzy/setup.bash), or run 'make setup' on x86-64 Linux"
+        yield Row("ROS 2", MISSING, why, advice, ROS)
+        return
+    wheel = _version("ros-rclpy")
+    yield Row("ROS 2", OK, distro or f"wheels, rclpy {wheel}", scope=ROS)
+    middleware = _middleware()
+    yield Row("RMW", OK if middleware else MISSING, middleware or "none can be loaded", scope=ROS)
+    yield from _messages(distro)
+    for name, without in INSTALLATION.items():
+        module, _ = _import(name)
+        if module is None:
+            yield Row(name, NOTE, "not installed", f"{without}; {_apt(name, distro)}", ROS)
+        else:
+            yield Row(name, OK, "", scope=ROS)
+    if "fastrtps" in middleware:
+        yield _transports()
+
+
+def _messages(distro: str) -> Iterator[Row]:
+    for name in TYPES:
+        package, folder, kind = name.split("/")
+        module, why = _import(f"{package}.{folder}")
+        if module is None:
+            yield Row(package, MISSING, why, _apt(package, distro), ROS)
+            continue
+        support = type(getattr(module, kind))
+        with contextlib.suppress(Exception):
+            support.__import_type_support__()
+        if support._TYPE_SUPPORT is None:
+            yield Row(package, MISSING, f"the compiled part of {name} cannot be loaded", _apt(package, distro), ROS)
+        else:
+            place = str(Path(str(module.__file__)).parent.parent)
+            yield Row(package, OK, _version(f"ros-{package.replace('_', '-')}") or place, scope=ROS)
+
+
+def _transports() -> Row:
+    name = "FASTDDS_BUILTIN_TRANSPORTS"
+    value = os.environ.get(name, "")
+    if value.startswith("LARGE_DATA"):
+        return Row(name, OK, value, scope=ROS)
+    advice = (
+        f"export {name}=LARGE_DATA for the camera's driver and the node alike: with other transports a best-effort "
+        "subscriber can lose every cloud of some megabytes; the launch file and 'evaluate' set it themselves"
+    )
+    return Row(name, NOTE, value or "not set", advice, ROS)
+
+
+def _middleware() -> str:
+    with contextlib.suppress(Exception):
+        return str(importlib.import_module("rclpy.utilities").get_rmw_implementation_identifier())
+    return ""
+
+
+def _apt(package: str, distro: str) -> str:
+    if distro:
+        return f"sudo apt-get install -y ros-{distro}-{package.replace('_', '-')}"
+    return SETUP if any(name.startswith(f"{package}/") for name in TYPES) else "it comes with a ROS 2 installation"
+
+
+def _import(name: str) -> tuple[ModuleType | None, str]:
+    """The module, or None and why not: anything can go wrong while a binary module is loaded."""
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        return None, "not installed" if error.name == name.partition(".")[0] else f"needs {error.name}"
+    except Exception as error:
+        return None, (str(error).splitlines() or [repr(error)])[0]
+    # A folder of that name in the working directory is found as a namespace package; it is not the module.
+    return (module, "") if module.__file__ else (None, "not installed")
+
+
+def _version(distribution: str) -> str:
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version(distribution)
+    return ""
+
+
+def _is_jetson() -> bool:
+    return Path("/etc/nv_tegra_release").exists()
+
+
+def _jetson_torch() -> str:
+    return "install NVIDIA's torch and torchvision wheels for this JetPack; PyPI's have no CUDA for Jetson"
+
+
+def _cpu_has_bf16() -> bool:
+    with contextlib.suppress(OSError):
+        flags = Path("/proc/cpuinfo").read_text().split()
+        return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags)
+    return False
