@@ -171,7 +171,8 @@ class LabelledBag:
         if len(set(ids)) < len(ids):
             twice = next(i for i in ids if ids.count(i) > 1)
             raise BagError(
-                f"{self.path}: truth at stamp {say_stamp(stamp)} lists the id '{twice}' twice; objects are matched by id"
+                f"{self.path}: truth at stamp {say_stamp(stamp)} lists the id '{twice}' twice; objects are matched "
+                "by id"
             )
 
 

@@ -1,0 +1,63 @@
+"""The figures of an evaluation as text for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def summary(figures: Mapping[str, Any]) -> str:
+    """Accuracy table by class, confusion matrix, drops and latency, from the figures of `scoring.score`."""
+    return "\n\n".join([_accuracy_table(figures), _confusion(figures["confusion"]), _footer(figures)])
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells in columns: the first to the left, the others to the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    padded = [
+        [row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))] for row in rows
+    ]
+    return "\n".join("  ".join(row) for row in padded)
+
+
+def percent(value: float | None) -> str:
+    """A share as a percentage, "-" where there is none."""
+    return "-" if value is None else f"{100 * value:.1f} %"
+
+
+def _accuracy_table(figures: Mapping[str, Any]) -> str:
+    models = ["frozen"] if figures["adapted"] is None else ["frozen", "adapted"]
+    rows = [["class", "objects", *models]]
+    for name, row in figures["per_class"].items():
+        rows.append([name, str(row["n"]), *(percent(row[model]) for model in models)])
+    for title, key in (("accuracy", "accuracy"), ("macro accuracy", "macro_accuracy")):
+        rows.append([title, str(figures["objects"]), *(percent(figures[model][key]) for model in models)])
+        intervals = (figures["intervals"][model][key] for model in models)
+        rows.append(["  95 % interval", "", *(f"{percent(low)} to {percent(high)}" for low, high in intervals)])
+    rows.append(["answered accuracy", "", *(percent(figures[model]["answered_accuracy"]) for model in models)])
+    rows.append(["calibration error", "", *(percent(figures[model]["ece"]) for model in models)])
+    return aligned(rows)
+
+
+def _confusion(confusion: Mapping[str, Any]) -> str:
+    names = confusion["classes"]
+    rows = [["truth \\ answer", *names]]
+    rows += [[name, *map(str, counts)] for name, counts in zip(names, confusion["matrix"], strict=True)]
+    return aligned(rows)
+
+
+def _footer(figures: Mapping[str, Any]) -> str:
+    latency, unknown = figures["latency_ms"], figures["unknown"]
+    lines = [
+        f"{figures['frames']} frames, {figures['dropped_frames']} dropped; "
+        f"{figures['objects']} objects scored of {figures['instances']}"
+    ]
+    if latency["p50"] is not None:
+        lines.append("latency " + ", ".join(f"{name} {value:.0f} ms" for name, value in latency.items()))
+    if unknown["rate"] is not None:
+        outside = unknown["rate_outside"]
+        lines.append(
+            f"unknown at {unknown['below']:g}: {percent(unknown['rate'])} of the scored objects"
+            + (f", {percent(outside)} of those of other classes" if outside is not None else "")
+        )
+    return "\n".join(lines)

@@ -1,0 +1,253 @@
+"""Bags through the real perception node, over DDS.
+
+The node runs as a process of its own. This side plays the sensor (the bag's bytes go out as they are) and listens
+to the answers. In lock-step every cloud waits for the answer to the one before, which measures accuracy; at a
+rate nothing waits, which measures what the node can bear: it takes the newest cloud only, and clouds it never
+answers are drops.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import threading
+import time
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import PointCloud2, PointField
+from vision_msgs.msg import Detection3DArray, VisionInfo
+
+from clipoint3d_ros.evaluation.answers import Answer, FrameAnswer, FrameKey, Replayed
+from clipoint3d_ros.evaluation.bags import SECOND, Cloud, LabelledBag
+from clipoint3d_ros.evaluation.node_process import Graph, NodeProcess, ReplayError, environment
+from clipoint3d_ros.nodes.parameters import build
+from clipoint3d_ros.nodes.perception_config import PerceptionConfig
+
+_PROBE = -1  # stamp (ns) of the blank cloud that finds out whether the node listens; no recorded cloud has it
+
+# As a sensor publishes; depth for a moment's congestion at high rates.
+_SENSOR = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+_ANSWERS = QoSProfile(depth=0, history=HistoryPolicy.KEEP_ALL, reliability=ReliabilityPolicy.RELIABLE)
+_LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL, reliability=ReliabilityPolicy.RELIABLE)
+
+
+@dataclass(frozen=True)
+class ReplayConfig:
+    """How bags are played.
+
+    wait: send the next cloud after the answer, instead of at the bag's pace.
+    rate: times the bag's pace, without `wait`.
+    timeout: seconds to wait for an answer before the frame counts as dropped.
+    start_timeout: seconds for the node to load its model and be found.
+    """
+
+    wait: bool = False
+    rate: float = 1.0
+    timeout: float = 30.0
+    start_timeout: float = 300.0
+
+    def __post_init__(self) -> None:
+        if not 0.001 <= self.rate <= 1000:
+            raise ValueError(f"the rate must lie between 0.001 and 1000 times the bag's pace, but is {self.rate:g}")
+        if not (self.timeout > 0 and self.start_timeout > 0):
+            raise ValueError(f"time-outs must be above 0 s, but are {self.timeout:g} and {self.start_timeout:g}")
+
+
+def replay(
+    bags: Sequence[LabelledBag],
+    classes: Sequence[str],
+    parameters: Mapping[str, Any],
+    config: ReplayConfig | None = None,
+    told: Callable[[int], object] = lambda frames: None,
+) -> Replayed:
+    """Start the node, play the bags to it, collect its answers.
+
+    Args:
+        bags: played one after another to the same node.
+        classes: the names the node's answers choose from.
+        parameters: of the node.
+        config: pace and time-outs.
+        told: called with the number of frames sent since the last call.
+
+    Returns:
+        The answers, and how long each took from sending the cloud to having the answer.
+
+    Raises:
+        ReplayError: the node does not start, does not answer, or ends; the message quotes its last output.
+    """
+    config = config or ReplayConfig()
+    graph = Graph()
+    answers: dict[FrameKey, FrameAnswer] = {}
+    with (
+        environment(graph.environment()),
+        NodeProcess(graph, parameters) as node,
+        _sensor(graph) as sensor,
+    ):
+        probe = _blank_cloud(_labels(parameters))
+        sensor.find(node, probe, config.start_timeout)
+        for number, bag in enumerate(bags):
+            play = _in_step if config.wait else _at_rate
+            found = play(bag.clouds(), sensor, node, config, told)
+            answers.update({FrameKey(number, stamp): answer for stamp, answer in found.items()})
+    return Replayed(tuple(classes), answers)
+
+
+def _in_step(
+    clouds: Iterator[Cloud], sensor: _Sensor, node: NodeProcess, config: ReplayConfig, told: Callable[[int], object]
+) -> dict[int, FrameAnswer]:
+    sensor.begin()
+    for cloud in clouds:
+        sensor.send(cloud)
+        sensor.await_answer(cloud.stamp, config.timeout, node)
+        told(1)
+    return sensor.answers()
+
+
+def _at_rate(
+    clouds: Iterator[Cloud], sensor: _Sensor, node: NodeProcess, config: ReplayConfig, told: Callable[[int], object]
+) -> dict[int, FrameAnswer]:
+    sensor.begin()
+    start, first, last = time.monotonic(), None, None
+    for cloud in clouds:  # the next cloud is read before the sleep, so that reading does not delay it
+        first = cloud.time if first is None else first
+        due = start + (cloud.time - first) / SECOND / config.rate
+        time.sleep(max(0.0, due - time.monotonic()))
+        node.check()
+        sensor.send(cloud)
+        last = cloud.stamp
+        told(1)
+    if last is not None:
+        sensor.await_answer(last, config.timeout, node)  # answers come in order: after the last there are no more
+    return sensor.answers()
+
+
+class _Sensor:
+    """The replay's end of the wire: sends clouds, notes when, and takes in the answers of one bag at a time."""
+
+    def __init__(self, context: Any, graph: Graph) -> None:
+        self._node = rclpy.create_node("replay", namespace=graph.namespace, context=context)
+        self._points = self._node.create_publisher(PointCloud2, "perception/input/points", _SENSOR)
+        self._answer_topic = self._node.create_subscription(
+            Detection3DArray, "perception/output/detections", self._on_detections, _ANSWERS
+        )
+        self._node.create_subscription(VisionInfo, "perception/output/vision_info", self._on_vision_info, _LATCHED)
+        self._executor = SingleThreadedExecutor(context=context)
+        self._executor.add_node(self._node)
+        self._arrival = threading.Condition()
+        self._sent: dict[int, float] = {}
+        self._answers: dict[int, FrameAnswer] = {}
+        self._version = 0
+        self._thread = threading.Thread(target=self._spin, daemon=True)
+        self._thread.start()
+
+    def find(self, node: NodeProcess, probe: PointCloud2, timeout: float) -> None:
+        """Return once the node has answered a blank cloud: both directions stand, and the model is loaded.
+
+        Matched end points alone are not enough: the other side may not have matched yet, and would lose the
+        first cloud.
+        """
+        deadline = time.monotonic() + timeout
+        self.begin()
+        while not self.await_answer(_PROBE, 0.2, node):
+            if node.failed():
+                raise ReplayError(f"the perception node cannot configure; {node.last_words()}")
+            if time.monotonic() > deadline:
+                heard = "listens, but does not answer" if self._points.get_subscription_count() else "is not listening"
+                raise ReplayError(f"the perception node {heard} after {timeout:g} s; {node.last_words()}")
+            if self._points.get_subscription_count():
+                self._sent.setdefault(_PROBE, time.monotonic())
+                self._points.publish(probe)
+
+    def begin(self) -> None:
+        """Forget what came before; a new bag may repeat the stamps of the last."""
+        with self._arrival:
+            self._sent, self._answers = {}, {}
+
+    def send(self, cloud: Cloud) -> None:
+        """Publish the recorded bytes as they are; decoding and encoding megabytes would only cost time."""
+        with self._arrival:
+            self._sent[cloud.stamp] = time.monotonic()
+        self._points.publish(cloud.cdr)
+
+    def await_answer(self, stamp: int, timeout: float, node: NodeProcess) -> bool:
+        """Whether the answer to `stamp` came within `timeout` seconds; ReplayError where the node has ended."""
+        deadline = time.monotonic() + timeout
+        with self._arrival:
+            while stamp not in self._answers:
+                node.check()
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return False
+                self._arrival.wait(min(left, 0.5))
+        return True
+
+    def answers(self) -> dict[int, FrameAnswer]:
+        """{stamp: answer} since `begin`."""
+        with self._arrival:
+            return dict(self._answers)
+
+    def close(self) -> None:
+        """Leave the graph."""
+        self._executor.shutdown()
+        self._thread.join(timeout=5)
+        self._node.destroy_node()
+
+    def _spin(self) -> None:
+        with suppress(ExternalShutdownException):
+            self._executor.spin()
+
+    def _on_detections(self, detections: Detection3DArray) -> None:
+        now = time.monotonic()
+        stamp = detections.header.stamp.sec * SECOND + detections.header.stamp.nanosec
+        with self._arrival:
+            if stamp in self._sent and stamp not in self._answers:
+                latency = now - self._sent[stamp]
+                self._answers[stamp] = FrameAnswer(_objects(detections), latency, self._version)
+                self._arrival.notify_all()
+
+    def _on_vision_info(self, info: VisionInfo) -> None:
+        with self._arrival:
+            self._version = info.database_version
+
+
+@contextmanager
+def _sensor(graph: Graph) -> Iterator[_Sensor]:
+    context = rclpy.Context()
+    rclpy.init(args=[], context=context, domain_id=graph.domain)
+    try:
+        sensor = _Sensor(context, graph)
+        try:
+            yield sensor
+        finally:
+            sensor.close()
+    finally:
+        rclpy.try_shutdown(context=context)
+
+
+def _objects(detections: Detection3DArray) -> dict[str, Answer]:
+    best = {d.id: max(d.results, key=lambda r: r.hypothesis.score) for d in detections.detections if d.results}
+    return {i: Answer(result.hypothesis.class_id, result.hypothesis.score) for i, result in best.items()}
+
+
+def _labels(parameters: Mapping[str, Any]) -> Sequence[str]:
+    """The label fields the node will look for."""
+    return build(PerceptionConfig, dict(parameters)).instance_field
+
+
+def _blank_cloud(labels: Sequence[str]) -> PointCloud2:
+    """One point of nothing but NaN: well formed, and without an object."""
+    names = ("x", "y", "z", *labels)
+    step = 4 * len(names)
+    cloud = PointCloud2(height=1, width=1, point_step=step, row_step=step, is_dense=False)
+    cloud.fields = [PointField(name=n, offset=4 * i, datatype=PointField.FLOAT32, count=1) for i, n in enumerate(names)]
+    cloud.data = array("B", array("f", [math.nan] * len(names)).tobytes())
+    cloud.is_bigendian = sys.byteorder == "big"
+    cloud.header.stamp.sec, cloud.header.stamp.nanosec = divmod(_PROBE, SECOND)
+    return cloud

@@ -1,0 +1,170 @@
+"""Replay over real DDS, against a stand-in for the node that needs no model."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("rclpy", reason="the replay needs ROS 2's Python packages (make setup)")
+pytest.importorskip("vision_msgs.msg", reason="the replay needs vision_msgs (make setup)")
+
+from labelled import labelled_bag
+
+from clipoint3d_ros.evaluation import node_process
+from clipoint3d_ros.evaluation.answers import survey
+from clipoint3d_ros.evaluation.bags import SECOND, LabelledBag
+from clipoint3d_ros.evaluation.node_process import Graph, NodeProcess, ReplayError, environment, free_domain
+from clipoint3d_ros.evaluation.replay import ReplayConfig, replay
+from clipoint3d_ros.evaluation.scoring import score
+
+pytestmark = pytest.mark.ros
+
+CLASSES = ("box", "can", "mug")
+FRAMES = [{"2": "box", "3": "can"}, {"2": "can", "5": "can"}, {"4": "box"}, {"7": "can", "8": "mug"}]
+
+
+@pytest.fixture(autouse=True)
+def stand_in(monkeypatch):
+    monkeypatch.setattr(node_process, "NODE", "stand_in_node")
+    paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+    return lambda behaviour: monkeypatch.setenv("STAND_IN", behaviour)
+
+
+def bag_of(tmp_path, frames=FRAMES, name="bag", **keys):
+    return LabelledBag(labelled_bag(tmp_path / name, frames, **keys))
+
+
+def play(bags, **keys):
+    return replay(bags, CLASSES, {"unknown_below": 0.0}, ReplayConfig(start_timeout=60, **keys))
+
+
+def figures_of(bags, replayed):
+    return score(list(survey(bags)), replayed)
+
+
+def test_every_frame_is_answered_in_lock_step(tmp_path):
+    bags = [bag_of(tmp_path)]
+    figures = figures_of(bags, play(bags, wait=True))
+    assert (figures["frames"], figures["dropped_frames"], figures["objects"]) == (4, 0, 7)
+    assert figures["frozen"]["accuracy"] == pytest.approx(5 / 7)
+    assert figures["confusion"]["matrix"] == [[2, 0, 0], [1, 3, 0], [1, 0, 0]]
+    assert 0 < figures["latency_ms"]["p50"] < 1000
+
+
+def test_no_frame_is_dropped_at_a_pace_the_node_can_bear(tmp_path):
+    bags = [bag_of(tmp_path, FRAMES * 2)]
+    start = time.monotonic()
+    replayed = play(bags, rate=5.0)
+    assert figures_of(bags, replayed)["dropped_frames"] == 0
+    assert time.monotonic() - start > 7 * 0.5 / 5  # eight frames, half a second apart in the bag
+
+
+def test_a_slow_node_drops_frames_and_they_are_counted(tmp_path, stand_in):
+    stand_in("slow 0.4")
+    bags = [bag_of(tmp_path, FRAMES * 3, period=SECOND // 10)]
+    figures = figures_of(bags, play(bags))
+    assert 5 <= figures["dropped_frames"] <= 10, "12 frames in 1.1 s at 0.4 s each: the node answers about four"
+    assert figures["objects"] == 21
+    assert figures["frozen"]["accuracy"] < figures["frozen"]["answered_accuracy"]
+
+
+def test_an_answer_that_never_comes_is_a_drop_in_lock_step_too(tmp_path, stand_in):
+    stand_in("skip 2")
+    bags = [bag_of(tmp_path)]
+    figures = figures_of(bags, play(bags, wait=True, timeout=1.0))
+    assert figures["dropped_frames"] == 2
+    assert figures["objects"] == 7
+
+
+def test_bags_with_the_same_stamps_are_kept_apart(tmp_path):
+    bags = [bag_of(tmp_path, [{"2": "box"}] * 2, name="a"), bag_of(tmp_path, [{"3": "box"}] * 2, name="b")]
+    figures = figures_of(bags, play(bags, wait=True))
+    assert (figures["frames"], figures["dropped_frames"]) == (4, 0)
+    assert figures["frozen"]["accuracy"] == 0.5
+
+
+def test_a_bag_written_as_sqlite3_plays_too(tmp_path):
+    bags = [bag_of(tmp_path, storage="sqlite3")]
+    assert figures_of(bags, play(bags, wait=True))["dropped_frames"] == 0
+
+
+def test_a_node_that_dies_is_quoted(tmp_path, stand_in):
+    stand_in("die 2")
+    with pytest.raises(ReplayError, match=r"ended with exit code 3; its last output:\s+stand-in: out of memory"):
+        play([bag_of(tmp_path)], wait=True)
+
+
+def test_a_node_that_cannot_configure_is_quoted_at_once(tmp_path, stand_in):
+    stand_in("broken")
+    start = time.monotonic()
+    with pytest.raises(ReplayError, match=r"(?s)cannot configure; its last output.*no weights here"):
+        play([bag_of(tmp_path)])
+    assert time.monotonic() - start < 30
+
+
+def test_a_node_that_does_not_answer_is_given_up_in_words(tmp_path, stand_in):
+    stand_in("mute")
+    with pytest.raises(ReplayError, match="listens, but does not answer after 8 s"):
+        replay([bag_of(tmp_path)], CLASSES, {}, ReplayConfig(start_timeout=8))
+
+
+def test_a_node_that_is_no_program_is_quoted(tmp_path, monkeypatch):
+    monkeypatch.setattr(node_process, "NODE", "no_such_node")
+    with pytest.raises(ReplayError, match=r"(?s)ended with exit code 1.*No module named '?no_such_node"):
+        play([bag_of(tmp_path)])
+
+
+def test_two_replays_at_once_do_not_mix(tmp_path):
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from clipoint3d_ros.evaluation import node_process\n"
+        "node_process.NODE = 'stand_in_node'\n"
+        "from clipoint3d_ros.evaluation.bags import LabelledBag\n"
+        "from clipoint3d_ros.evaluation.replay import ReplayConfig, replay\n"
+        "found = replay([LabelledBag(sys.argv[2])], ('box', 'can'), {}, ReplayConfig(rate=4.0))\n"
+        "print(sorted({label for a in found.frozen.values() for label, _ in a.objects.values()}), len(found.frozen))\n"
+    )
+    paths = [labelled_bag(tmp_path / n, [{i: "box"}] * 8) for n, i in (("even", "2"), ("odd", "3"))]
+    words = [[sys.executable, "-c", code, str(Path(__file__).parent), str(path)] for path in paths]
+    root = str(Path(node_process.clipoint3d_ros.__path__[0]).parent)
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ["PYTHONPATH"]])}
+    runs = [subprocess.Popen(w, stdout=subprocess.PIPE, text=True, env=variables) for w in words]
+    said = [run.communicate(timeout=120)[0].strip() for run in runs]
+    assert said == ["['box'] 8", "['can'] 8"]
+
+
+def test_the_node_ends_with_the_replay():
+    graph = Graph()
+    with environment(graph.environment()), NodeProcess(graph, {}) as node:
+        process = node._process
+        assert process.poll() is None
+    assert process.poll() is not None
+
+
+def test_the_environment_is_as_before_afterwards(monkeypatch):
+    monkeypatch.delenv("ROS_DOMAIN_ID", raising=False)
+    monkeypatch.setenv("FASTDDS_BUILTIN_TRANSPORTS", "UDPv4")
+    with environment(Graph().environment()):
+        assert os.environ["FASTDDS_BUILTIN_TRANSPORTS"] == "UDPv4", "transports that were chosen stay"
+        assert 1 <= int(os.environ["ROS_DOMAIN_ID"]) <= 101
+    assert "ROS_DOMAIN_ID" not in os.environ
+
+
+def test_a_domain_in_use_is_not_chosen(monkeypatch):
+    import socket
+
+    monkeypatch.setattr(node_process, "HIGHEST_DOMAIN", 1)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("", 7410 + 250))
+        with pytest.raises(ReplayError, match="all DDS domains from 1 to 1 are in use"):
+            free_domain()
+
+
+@pytest.mark.parametrize("keys", [{"rate": 0.0}, {"rate": float("nan")}, {"timeout": 0.0}])
+def test_pace_and_time_outs_are_checked(keys):
+    with pytest.raises(ValueError, match="must"):
+        ReplayConfig(**keys)
