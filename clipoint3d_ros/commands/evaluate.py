@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     if args.report:
         from clipoint3d_ros.evaluation.report import write_report
 
-        print(f"report: {write_report(args.report, figures, bags, frames, replayed, config.segments)}")
+        print(f"report: {write_report(args.report, figures, bags, frames, replayed, config)}")
     return 0
 
 

@@ -1,5 +1,7 @@
 """Small scene folders and bags for the tests of evaluation."""
 
+import json
+
 import numpy as np
 
 from clipoint3d_ros.datasets import scenes
@@ -52,3 +54,23 @@ def fields(cloud):
     """A decoded cloud's points by field name, (H, W)."""
     packed = np.frombuffer(cloud.data.tobytes(), [(f.name, {7: "<f4", 6: "<u4"}[f.datatype]) for f in cloud.fields])
     return packed.reshape(cloud.height, cloud.width)
+
+
+def untrained_backbone(folder, seed=0):
+    """A tiny open_clip model with random weights in a folder: answers without sense, but the same ones every time."""
+    import torch
+    from safetensors.torch import save_file
+
+    from clipoint3d_ros.clip.backbone import CONFIG_FILE, WEIGHTS_FILE, build_model
+
+    model_cfg = {
+        "embed_dim": 32,
+        "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 8},
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
+    }
+    torch.manual_seed(seed)
+    model, _ = build_model({"model_cfg": model_cfg})
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / CONFIG_FILE).write_text(json.dumps({"model_cfg": model_cfg, "preprocess_cfg": {}}))
+    save_file({name: weight.contiguous() for name, weight in model.state_dict().items()}, folder / WEIGHTS_FILE)
+    return f"local-dir:{folder}"

@@ -1,0 +1,194 @@
+"""`clipoint3d evaluate`, offline and through the real node, with a tiny untrained model and with the embedded one."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from clipoint3d_ros.cli import main
+from clipoint3d_ros.commands import evaluate
+from clipoint3d_ros.datasets import scenes
+from clipoint3d_ros.evaluation.bags import Topics
+from clipoint3d_ros.resources import asset
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
+from labelled import labelled_bag, scene_folder, untrained_backbone
+
+FRAMES = [{"2": "box", "3": "can"}, {"2": "can", "5": "bottle"}, {"4": "box"}, {"7": "mug", "8": "mug"}]
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory):
+    return untrained_backbone(tmp_path_factory.mktemp("models") / "untrained")
+
+
+@pytest.fixture
+def bag(tmp_path):
+    return labelled_bag(tmp_path / "bag", FRAMES)
+
+
+def needs_ros():
+    pytest.importorskip("rclpy", reason="the replay needs ROS 2's Python packages (make setup)")
+    pytest.importorskip("vision_msgs.msg", reason="the replay needs vision_msgs (make setup)")
+
+
+def needs_embedded_model():
+    try:
+        asset("clipoint3d-tiny")
+    except FileNotFoundError as error:
+        pytest.skip(f"no embedded model yet: {error}")
+
+
+def figures_of(tmp_path, *words, code=0):
+    file = tmp_path / "figures.json"
+    file.unlink(missing_ok=True)
+    assert main(["evaluate", *map(str, words), "--json", str(file)]) == code
+    return json.loads(file.read_text()) if code == 0 else None
+
+
+def but_time(figures):
+    return {key: value for key, value in figures.items() if key != "latency_ms"}
+
+
+def test_offline_scores_a_bag(tmp_path, bag, backbone, capsys):
+    figures = figures_of(tmp_path, bag, "--offline", "--backbone", backbone)
+    assert figures["classes"] == ["box", "can", "tin", "book", "pot", "bowl", "mug", "carton"]
+    assert (figures["objects"], figures["instances"], figures["frames"], figures["dropped_frames"]) == (6, 7, 4, 0)
+    assert sum(map(sum, figures["confusion"]["matrix"])) == 6
+    assert figures["adapted"] is None
+    said = capsys.readouterr().out
+    assert "4 frames, 0 dropped; 6 objects scored of 7" in said
+    assert "macro accuracy" in said
+
+
+def test_several_bags_are_scored_together(tmp_path, bag, backbone):
+    other = labelled_bag(tmp_path / "other", [{"2": "box"}], seed=1)
+    figures = figures_of(tmp_path, bag, other, "--offline", "--backbone", backbone)
+    assert (figures["objects"], figures["frames"]) == (7, 5)
+
+
+def test_own_classes_and_topics(tmp_path, backbone):
+    (tmp_path / "mine.yaml").write_text("classes: [bottle, can]\n")
+    bag = labelled_bag(tmp_path / "bag", FRAMES, Topics("/camera/objects", "/labels"))
+    words = [bag, "--offline", "--backbone", backbone, "--classes", tmp_path / "mine.yaml", "--truth-topic", "/labels"]
+    figures = figures_of(tmp_path, *words, "--points-topic", "/camera/objects")
+    assert figures["classes"] == ["bottle", "can"]
+    assert figures["objects"] == 3
+    assert figures_of(tmp_path, *words)["objects"] == 3, "the only topic of clouds needs no option"
+
+
+def test_settings_of_the_node_reach_the_offline_pipeline(tmp_path, bag, backbone):
+    words = [bag, "--offline", "--backbone", backbone]
+    few = figures_of(tmp_path, *words, "--param", "min_points:=1000")
+    assert few["unknown"]["rate"] == 1
+    assert few["frozen"] == {"accuracy": 0, "macro_accuracy": 0, "answered_accuracy": None, "ece": None}
+    ignored = figures_of(tmp_path, *words, "--param", "ignore_instances:=[2]")
+    assert ignored["objects"] == 6
+    assert sum(map(sum, ignored["confusion"]["matrix"])) == 4
+
+
+def test_a_cloud_the_node_refuses_is_a_dropped_frame(tmp_path, bag, backbone):
+    figures = figures_of(tmp_path, bag, "--offline", "--backbone", backbone, "--param", "max_segments:=1")
+    assert figures["dropped_frames"] == 3
+    assert figures["objects"] == 6
+
+
+def test_the_report_is_a_page_with_its_pictures(tmp_path, bag, backbone, capsys):
+    figures_of(tmp_path, bag, "--offline", "--backbone", backbone, "--report", tmp_path / "report")
+    page = (tmp_path / "report" / "index.html").read_text()
+    for picture in ("confusion.png", "windows.png", "mistakes.png"):
+        assert f'src="{picture}"' in page
+        assert (tmp_path / "report" / picture).read_bytes().startswith(b"\x89PNG")
+    assert "macro accuracy" in page
+    assert str(tmp_path / "report" / "index.html") in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--bundle", "b"], "--bundle b: this version scores the frozen model only"),
+        (["--adapt", "statistics"], "--adapt statistics: this version does not adapt yet"),
+        (["--pretrained", "openai"], "needs the --backbone"),
+        (["--rate", "0"], "--rate must be above 0"),
+        (["--timeout", "nan"], "--timeout must be above 0"),
+        (["--unknown-below", "2"], "--unknown-below must lie in"),
+        (["--truth-topic", "/none"], "no topic /none"),
+        (["--points-topic", "/ground_truth"], "not sensor_msgs"),
+        (["--classes", "/no/file.yaml"], "no class file"),
+        (["--param", "points"], "must read NAME:=VALUE"),
+        (["--param", "points:=many"], "'points' is 'many'"),
+        (["--param", "pionts:=9"], "no parameter 'pionts'"),
+        (["--param", "unknown_below:=0.4"], "see --unknown-below"),
+        (["--param", "bundle:=x"], "see --bundle"),
+        (["--param", "gravity_frame:=map"], "need TF"),
+        (["--param", "input_form:=boxes"], "needs a topic of boxes"),
+        (["--backbone", "local-dir:/nowhere"], "/nowhere"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_said_in_words(tmp_path, bag, capsys, words, said):
+    figures_of(tmp_path, bag, "--offline", *words, code=1)
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "figures.json").exists()
+
+
+def test_a_missing_bag_is_said_in_words(tmp_path, capsys):
+    figures_of(tmp_path, tmp_path / "none", "--offline", code=1)
+    assert "no bag at" in capsys.readouterr().err
+
+
+def test_without_ros_the_replay_says_what_to_do(tmp_path, bag, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "clipoint3d_ros.evaluation.replay", None)
+    figures_of(tmp_path, bag, code=1)
+    assert "run `make setup`, source your ROS installation, or evaluate with --offline" in capsys.readouterr().err
+
+
+def test_figures_are_written_whole_or_not_at_all(tmp_path):
+    file = tmp_path / "deep" / "f.json"
+    evaluate.write_json(file, {"a": 1})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        evaluate.write_json(file, {"a": float("nan")})
+    assert json.loads(file.read_text()) == {"a": 1}
+    assert [p.name for p in file.parent.iterdir()] == ["f.json"]
+
+
+def test_help_has_an_example(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["evaluate", "--help"])
+    assert caught.value.code == 0
+    assert "example:" in capsys.readouterr().out
+
+
+@pytest.mark.ros
+@pytest.mark.slow
+def test_the_node_and_the_offline_pipeline_give_identical_answers(tmp_path, backbone):
+    needs_ros()
+    scene_folder(tmp_path / "scenes", count=4)
+    assert main(["record", "--scenes", str(tmp_path / "scenes"), str(tmp_path / "bag")]) == 0
+    words = [tmp_path / "bag", "--backbone", backbone, "--device", "cpu"]
+    through_the_node = figures_of(tmp_path, *words, "--wait")
+    assert through_the_node["dropped_frames"] == 0
+    assert but_time(through_the_node) == but_time(figures_of(tmp_path, *words, "--offline"))
+    at_rate = figures_of(tmp_path, *words)
+    assert but_time(at_rate) == but_time(through_the_node), "2 Hz is a pace the node can bear"
+
+
+@pytest.mark.ros
+@pytest.mark.slow
+def test_a_node_that_finds_no_weights_is_quoted(tmp_path, bag, capsys):
+    needs_ros()
+    figures_of(tmp_path, bag, "--backbone", "local-dir:/nowhere", code=1)
+    said = capsys.readouterr().err
+    assert "cannot configure" in said
+    assert "/nowhere" in said
+
+
+@pytest.mark.slow
+def test_the_embedded_model_recognises_the_real_test_scenes(tmp_path):
+    needs_embedded_model()
+    folder = scenes.default_scenes_dir()
+    if not (folder / "scenes.json").exists():
+        pytest.skip(f"no real scenes at {folder}; set CLIPOINT3D_SCENES to their folder")
+    assert main(["record", "--scenes", str(folder), str(tmp_path / "bag"), "--only", "test*"]) == 0
+    figures = figures_of(tmp_path, tmp_path / "bag", "--offline")
+    assert figures["frozen"]["macro_accuracy"] >= 0.7
