@@ -83,7 +83,7 @@ def forward(visual: VisionTransformer, images: Tensor, prompts: Tensor | None = 
 def _pack(tokens: Tensor, occupancy: Tensor) -> tuple[Tensor, Tensor]:
     """Move each image's occupied patches to the front and cut off what no image of the batch needs."""
     longest = max(int(occupancy.sum(1).max()), 1) if len(occupancy) else 1
-    order = occupancy.to(torch.uint8).argsort(1, descending=True, stable=True)[:, :longest]
+    order = occupancy.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :longest]
     return tokens.gather(1, order[..., None].expand(-1, -1, tokens.shape[2])), occupancy.gather(1, order)
 
 

@@ -58,6 +58,7 @@ class TrainingConfig:
     weight_decay: float = 0.05
     ema: float = 0.998  # decay a step
     complete_share: float = 0.3  # of the objects of a step that are complete clouds
+    frequent_share: float = 0.4  # of the objects of a step that are of the corpus's frequent classes
     caption_weight: float = 0.3  # of the loss that tells attributes apart
     precision: str = "bf16"  # bf16 or fp32
     seed: int = 0
