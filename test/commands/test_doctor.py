@@ -1,0 +1,107 @@
+"""The doctor names what is missing, what to do about it, and fails only for what is needed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+
+from clipoint3d_ros import cli
+from clipoint3d_ros.commands import doctor
+
+ENVIRONMENT = "FASTDDS_BUILTIN_TRANSPORTS"
+
+
+@pytest.fixture
+def without(monkeypatch):
+    """Makes the named modules look absent."""
+    truly = doctor._import
+
+    def remove(*names):
+        def found(name):
+            return (None, "not installed") if name.partition(".")[0] in names else truly(name)
+
+        monkeypatch.setattr(doctor, "_import", found)
+
+    return remove
+
+
+@pytest.fixture
+def model(tmp_path, monkeypatch):
+    """An embedded model of two bytes, with its published checksum."""
+    folder = tmp_path / doctor.MODEL
+    folder.mkdir()
+    (folder / "open_clip_model.safetensors").write_bytes(b"ab")
+    (folder / "SHA256SUMS").write_text(f"{hashlib.sha256(b'ab').hexdigest()}  open_clip_model.safetensors\n")
+    monkeypatch.setattr(doctor, "asset", lambda name: folder)
+    return folder
+
+
+def states(**options):
+    return {row.part: row.state for row in doctor.examine(**options)}
+
+
+def test_this_environment_has_the_libraries():
+    found = states()
+    for _, distribution, _ in doctor.LIBRARIES:
+        assert found[distribution] == doctor.OK, distribution
+    assert found["torch"] == found["default classes"] == doctor.OK
+
+
+def test_whatever_is_missing_comes_with_advice(without):
+    without("torch", "open3d", "rclpy")
+    rows = {row.part: row for row in doctor.examine(needs_ros=True)}
+    for part in ("torch", "open3d", "ROS 2"):
+        assert rows[part].state == doctor.MISSING
+        assert rows[part].advice
+
+
+def test_ros_is_needed_only_when_asked_for(without):
+    without("rclpy")
+    assert states()["ROS 2"] == doctor.NOTE
+    assert states(needs_ros=True)["ROS 2"] == doctor.MISSING
+
+
+@pytest.mark.ros
+def test_every_message_package_is_usable():
+    pytest.importorskip("rclpy")
+    found = states(needs_ros=True)
+    for name in doctor.TYPES:
+        assert found[name.partition("/")[0]] == doctor.OK, name
+
+
+@pytest.mark.ros
+def test_transports_that_lose_clouds_are_noted(monkeypatch):
+    pytest.importorskip("rclpy")
+    monkeypatch.setattr(doctor, "_middleware", lambda: "rmw_fastrtps_cpp")
+    monkeypatch.delenv(ENVIRONMENT, raising=False)
+    assert states()[ENVIRONMENT] == doctor.NOTE
+    monkeypatch.setenv(ENVIRONMENT, "LARGE_DATA")
+    assert states()[ENVIRONMENT] == doctor.OK
+
+
+def test_weights_that_differ_from_the_published_are_not_the_model(model):
+    assert states()["embedded model"] == doctor.OK
+    (model / "open_clip_model.safetensors").write_bytes(b"ac")
+    assert states()["embedded model"] == doctor.MISSING
+
+
+def test_a_library_of_the_system_that_is_missing_is_an_apt_line(monkeypatch):
+    why = "libusb-1.0.so.0: cannot open shared object file: No such file or directory"
+    truly = doctor._import
+    monkeypatch.setattr(doctor, "_import", lambda name: (None, why) if name == "open3d" else truly(name))
+    row = next(row for row in doctor.examine() if row.part == "open3d")
+    assert row.advice == doctor.SYSTEM_LIBRARIES
+
+
+def test_exit_code_and_file_agree_with_the_rows(model, without, tmp_path, capsys):
+    file = tmp_path / "doctor.json"
+    assert cli.main(["doctor", "--json", str(file)]) == 0
+    assert json.loads(file.read_text())["ok"] is True
+    without("rclpy")
+    assert cli.main(["doctor", "--ros", "--json", str(file)]) == 1
+    written = json.loads(file.read_text())
+    assert written["ok"] is False
+    assert [row["part"] for row in written["rows"] if row["state"] == "MISSING"] == ["ROS 2"]
+    assert "missing for the library and the nodes: ROS 2" in capsys.readouterr().out

@@ -1,0 +1,73 @@
+"""The launch file: its arguments, what they turn into, what is refused. Needs ROS's launch, which no wheel brings."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+
+FILE = Path(__file__).resolve().parents[1] / "launch" / "perception.launch.py"
+ARGUMENTS = {"input", "bundle", "classes", "params_file", "adaptation", "autostart", "device"}
+TRANSPORTS = "FASTDDS_BUILTIN_TRANSPORTS"
+
+pytest.importorskip("launch.actions", reason="launch is not installed: it comes with a ROS 2 installation")
+pytest.importorskip("launch_ros.actions", reason="launch_ros is not installed: it comes with a ROS 2 installation")
+
+import launch  # noqa: E402
+from launch_ros.actions import LifecycleNode  # noqa: E402
+
+
+@pytest.fixture
+def module():
+    spec = importlib.util.spec_from_file_location("perception_launch", FILE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def context(module, tmp_path):
+    """A launch context with every argument at its default, but for the parameter file: no install is needed."""
+    context = launch.LaunchContext()
+    for argument in module.ARGUMENTS:
+        if argument.name != "params_file":
+            argument.execute(context)
+    parameters = tmp_path / "perception.yaml"
+    parameters.write_text("/**:\n  ros__parameters:\n    top_k: 2\n")
+    context.launch_configurations["params_file"] = str(parameters)
+    return context
+
+
+def test_every_argument_is_declared_with_a_description(module):
+    declared = {argument.name: argument for argument in module.generate_launch_description().get_launch_arguments()}
+    assert set(declared) >= ARGUMENTS
+    assert all(argument.description for argument in declared.values())
+    assert declared["adaptation"].choices == ["off", "statistics", "gradient"]
+
+
+def test_it_starts_the_lifecycle_node(module, context):
+    (node,) = module.perception(context)
+    assert isinstance(node, LifecycleNode)
+    assert (node.node_package, node.node_executable) == ("clipoint3d_ros", "perception_node")
+
+
+def test_adaptation_is_refused_in_words(module, context):
+    context.launch_configurations["adaptation"] = "statistics"
+    with pytest.raises(RuntimeError, match="adaptation:=statistics is not served by this version"):
+        module.perception(context)
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, "LARGE_DATA"), ("UDPv4", "UDPv4")])
+def test_transports_are_set_unless_the_user_has_set_them(module, monkeypatch, before, after):
+    monkeypatch.delenv(TRANSPORTS, raising=False)
+    if before:
+        monkeypatch.setenv(TRANSPORTS, before)
+    context = launch.LaunchContext()
+    for action in module.generate_launch_description().entities:
+        if isinstance(action, launch.actions.SetEnvironmentVariable):
+            action.execute(context)
+    value = os.environ[TRANSPORTS]
+    monkeypatch.delenv(TRANSPORTS)
+    assert value == after
