@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import random
 import re
 import runpy
 import shutil
@@ -82,7 +83,9 @@ def test_everything_imported_is_declared(manifest, description):
     ros = {element.text for element in manifest if element.tag in ("depend", "exec_depend")}
     pip = {requirement_name(line) for line in description["install_requires"]}
     undeclared = {
-        name for name in imported_modules() if name not in ros and DISTRIBUTIONS.get(name, name).lower() not in pip
+        name
+        for name in imported_modules()
+        if name not in ros and DISTRIBUTIONS.get(name, name.replace("_", "-")) not in pip
     }
     assert not undeclared, f"neither package.xml nor setup.py declares {', '.join(sorted(undeclared))}"
 
@@ -177,17 +180,19 @@ def test_perception_node_starts_from_the_install_and_answers(workspace, tmp_path
     # The look-up that `ros2 run` makes: the package's prefix in the ament index, then lib/<package>.
     find = f"from ament_index_python.packages import get_package_prefix as p; print(p('{PACKAGE}'))"
     namespace = f"/packaging_{uuid.uuid4().hex[:8]}"
+    domain = random.randint(1, 101)  # apart from whatever else speaks ROS on this machine
     command = (
         f'exec "$(python -c "{find}")/lib/{PACKAGE}/perception_node"'
         f" --ros-args -r __ns:={namespace} -p autostart:=false"
     )
     log = tmp_path / "node.log"
+    environment = outside_the_checkout() | {"ROS_DOMAIN_ID": str(domain)}
     with log.open("w") as output:
         process = subprocess.Popen(
-            in_workspace(workspace, command), cwd="/", env=outside_the_checkout(), stdout=output, stderr=output
+            in_workspace(workspace, command), cwd="/", env=environment, stdout=output, stderr=output
         )
     context = rclpy.Context()
-    rclpy.init(context=context)
+    rclpy.init(context=context, domain_id=domain)
     node = rclpy.create_node("asks", namespace=namespace, context=context)
     executor = rclpy.executors.SingleThreadedExecutor(context=context)
     executor.add_node(node)
