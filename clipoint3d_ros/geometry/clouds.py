@@ -56,7 +56,7 @@ def level(up: Vector, towards: Vector | None = None) -> np.ndarray:
     Args:
         up: (3,) direction against gravity in the cloud's frame.
         towards: (3,) direction from the object to the sensor in the cloud's frame. Where it is None or vertical
-            the azimuth is free and the shortest rotation is taken (for z-up clouds: x stays right).
+            the azimuth is free; of a z-up cloud x stays right.
 
     Returns:
         R (3, 3) float64, proper; a point row p becomes p·Rᵀ.
@@ -68,12 +68,13 @@ def level(up: Vector, towards: Vector | None = None) -> np.ndarray:
     z = None if towards is None else _horizontal(unit(towards, "towards"), y)
     if z is not None:
         return np.stack([np.cross(y, z), y, z])
-    # Rodrigues from `up` to +y without an angle; the opposite direction turns by π about x.
-    cosine, axis = float(y[1]), np.cross(y, [0.0, 1.0, 0.0])
-    if cosine < -1 + 1e-9:
-        return np.diag([1.0, -1.0, -1.0])
+    if y[1] < 0:  # turned over first, for the shortest rotation from nearly opposite has no clear axis
+        over = np.diag([1.0, -1.0, -1.0])
+        return level(over @ y) @ over
+    # Rodrigues' formula from `up` to +y, without an angle.
+    axis = np.cross(y, [0.0, 1.0, 0.0])
     skew = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
-    return np.eye(3) + skew + skew @ skew / (1 + cosine)
+    return np.eye(3) + skew + skew @ skew / (1 + y[1])
 
 
 def _horizontal(direction: np.ndarray, up: np.ndarray) -> np.ndarray | None:

@@ -1,0 +1,38 @@
+"""Shared by all tests: a CLIP too small to know anything, in open_clip's folder layout."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from clipoint3d_ros.clip.backbone import CONFIG_FILE, WEIGHTS_FILE, build_model
+from clipoint3d_ros.pretraining.config import ModelConfig
+from clipoint3d_ros.pretraining.training import open_clip_config
+
+SMALL = ModelConfig(
+    embed_dim=32,
+    image_size=32,
+    patch_size=8,
+    vision_width=32,
+    vision_layers=2,
+    vision_head_width=16,
+    stem=(8, 8, 8),
+    context_length=24,
+    text_width=16,
+    text_layers=1,
+    text_heads=2,
+)
+
+
+@pytest.fixture(scope="session")
+def small_model_folder(tmp_path_factory):
+    """A folder with random weights, to be named as local-dir:."""
+    folder = tmp_path_factory.mktemp("small") / "model"
+    folder.mkdir()
+    config = open_clip_config(SMALL)
+    torch.manual_seed(0)
+    model, _ = build_model(config)
+    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / WEIGHTS_FILE)
+    (folder / CONFIG_FILE).write_text(json.dumps(config))
+    return folder
