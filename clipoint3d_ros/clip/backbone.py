@@ -20,7 +20,8 @@ import torch
 import torch.nn.functional as F
 from open_clip import pretrained as tags
 from open_clip.factory import load_checkpoint
-from torch import Tensor, nn
+from open_clip.model import CLIP
+from torch import Tensor
 
 from clipoint3d_ros.clip import tower
 from clipoint3d_ros.clip.stem import install_stem
@@ -38,7 +39,7 @@ class MissingWeights(FileNotFoundError):
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What the tower's weights expect of an image: side in pixels, per-channel mean and deviation, empty patches left out."""
+    """What the weights expect of an image: side in pixels, channel means and deviations, empty patches left out."""
 
     size: int
     mean: tuple[float, float, float]
@@ -64,7 +65,7 @@ class Backbone:
     """
 
     name: str
-    model: nn.Module
+    model: CLIP
     tokenizer: Any
     preprocessing: Preprocessing
     checksum: str
@@ -154,10 +155,10 @@ def file_checksum(path: Path) -> str:
     return digest.hexdigest()
 
 
-def build_model(config: dict) -> tuple[nn.Module, Any]:
+def build_model(config: dict) -> tuple[CLIP, Any]:
     """An untrained model and its tokenizer from an `open_clip_config.json` as a dictionary."""
     model_config = config["model_cfg"]
-    model = open_clip.model.CLIP(**model_config)
+    model = CLIP(**model_config)
     stem = config.get("clipoint3d", {}).get("stem")
     if stem:
         install_stem(model.visual, stem)
@@ -168,7 +169,9 @@ def _load_folder(folder: Path, name: str, device: torch.device) -> Backbone:
     """open_clip's `local-dir:` layout; a key "clipoint3d" beside its own holds what open_clip has no word for."""
     config_path = folder / CONFIG_FILE
     if not config_path.is_file():
-        raise MissingWeights(f"no {CONFIG_FILE} in {folder}; a local-dir: backbone is a folder with that file and {WEIGHTS_FILE}")
+        raise MissingWeights(
+            f"no {CONFIG_FILE} in {folder}; a local-dir: backbone is a folder with that file and {WEIGHTS_FILE}"
+        )
     try:
         config = json.loads(config_path.read_text())
         model_config = config["model_cfg"]
@@ -185,7 +188,9 @@ def _load_folder(folder: Path, name: str, device: torch.device) -> Backbone:
         tokenizer = open_clip.get_tokenizer(f"{LOCAL_DIR}{folder}")
     load_checkpoint(model, str(weights))
     cfg = config.get("preprocess_cfg", {})
-    return _finish(name, model, tokenizer, cfg, file_checksum(weights), device, own, model_config["vision_cfg"]["image_size"])
+    return _finish(
+        name, model, tokenizer, cfg, file_checksum(weights), device, own, model_config["vision_cfg"]["image_size"]
+    )
 
 
 def _load_architecture(name: str, pretrained: str | None, device: torch.device, download: bool) -> Backbone:
@@ -246,7 +251,7 @@ def _cached(settings: dict) -> Path | None:
 
 def _finish(
     name: str,
-    model: nn.Module,
+    model: CLIP,
     tokenizer: Any,
     preprocess: dict,
     checksum: str,

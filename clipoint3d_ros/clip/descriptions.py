@@ -61,7 +61,9 @@ def load_descriptions(path: str | Path) -> Descriptions:
         raise ValueError(f"{path} has no 'classes'; it must map each class to its descriptions")
     foreign = set(content) - {"classes", "template", "name"}
     if foreign:
-        raise ValueError(f"{path} has unknown keys {', '.join(map(repr, sorted(map(str, foreign))))}; known are name, template, classes")
+        raise ValueError(
+            f"{path} has unknown keys {', '.join(map(repr, sorted(map(str, foreign))))}; use name, template, classes"
+        )
     template = content.get("template", TEMPLATE)
     if not isinstance(template, str) or "{class}" not in template or "{description}" not in template:
         raise ValueError(f"'template' of {path} must hold {{class}} and {{description}}, but it is {template!r}")
@@ -96,7 +98,9 @@ def _listed(name: object, value: object, path: Path) -> tuple[str, ...]:
     if isinstance(value, str):
         return (value,)
     if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
-        raise ValueError(f"the descriptions of '{name}' in {path} must be a list of sentences, but they are {value!r:.120}")
+        raise ValueError(
+            f"the descriptions of '{name}' in {path} must be a list of sentences, but they are {value!r:.120}"
+        )
     return tuple(value)
 
 
@@ -108,12 +112,14 @@ def _checked(names: list, descriptions: list[tuple[str, ...]], template: str, wh
         if not text or len(text) > _LONGEST or not text.isprintable():
             raise ValueError(f"{where} has a class name {text[:60]!r}; names are 1 to {_LONGEST} printable characters")
         if text.lower() == _RESERVED:
-            raise ValueError(f"{where} names a class '{text}', which is kept for objects of no class; choose another name")
+            raise ValueError(
+                f"{where} names a class '{text}', which is kept for objects of no class; choose another name"
+            )
     if len(set(texts)) != len(texts):
         raise ValueError(f"{where} names {', '.join(sorted({t for t in texts if texts.count(t) > 1}))} twice")
     for name, told in zip(texts, descriptions, strict=True):
         if len(told) > _MOST_DESCRIPTIONS or any(not d.strip() or len(d) > _LONGEST for d in told):
             raise ValueError(
-                f"'{name}' of {where} needs at most {_MOST_DESCRIPTIONS} descriptions of 1 to {_LONGEST} characters each"
+                f"'{name}' of {where} takes at most {_MOST_DESCRIPTIONS} descriptions of 1 to {_LONGEST} characters"
             )
     return Descriptions(tuple(texts), tuple(descriptions), template)

@@ -39,7 +39,7 @@ def install_stem(visual: VisionTransformer, channels: Sequence[int]) -> None:
     patch = visual.patch_size[0]
     if 2 ** len(channels) != patch:
         raise ValueError(
-            f"a stem of {len(channels)} halvings makes tokens of {2 ** len(channels)} pixels, but the tower's patches are "
-            f"{patch}; give {math.log2(patch):.0f} channel counts"
+            f"a stem of {len(channels)} halvings makes tokens of {2 ** len(channels)} pixels, but the tower's patches "
+            f"have {patch}; give {math.log2(patch):.0f} channel counts"
         )
     visual.conv1 = conv_stem(channels, visual.class_embedding.shape[0])

@@ -19,8 +19,8 @@ def check_tower(visual: nn.Module, name: str) -> VisionTransformer:
     """
     if not isinstance(visual, VisionTransformer):
         raise ValueError(
-            f"backbone '{name}' has a vision tower of type {type(visual).__name__}; clipoint3d runs open_clip's own ViTs, "
-            "such as ViT-B-32, ViT-B-16 or ViT-L-14"
+            f"backbone '{name}' has a vision tower of type {type(visual).__name__}; clipoint3d runs open_clip's own "
+            "ViTs, such as ViT-B-32, ViT-B-16 or ViT-L-14"
         )
     if visual.attn_pool is not None:
         raise ValueError(f"backbone '{name}' pools by attention, which takes no visual prompts; name a plain ViT")
@@ -45,7 +45,9 @@ def patch_occupancy(images: Tensor, patch: int) -> Tensor:
     return (tiles.amin((-1, -3)) < 1 - 1e-4).flatten(1)
 
 
-def forward(visual: VisionTransformer, images: Tensor, prompts: Tensor | None = None, occupancy: Tensor | None = None) -> Tensor:
+def forward(
+    visual: VisionTransformer, images: Tensor, prompts: Tensor | None = None, occupancy: Tensor | None = None
+) -> Tensor:
     """Image embeddings of a batch.
 
     Args:

@@ -13,15 +13,25 @@ EXAMPLE = "clipoint3d classify mug.ply scan.pcd --classes config/classes/househo
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="cloud (.pcd .ply .xyz .npy …) or mesh (.obj .stl …)")
-    parser.add_argument("--classes", metavar="FILE", help="class file, or names separated by commas (default: tabletop)")
+    parser.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="cloud (.pcd .ply .xyz .npy …) or mesh (.obj .stl …)"
+    )
+    parser.add_argument(
+        "--classes", metavar="FILE", help="class file, or names separated by commas (default: tabletop)"
+    )
     parser.add_argument("--bundle", metavar="DIR", help="adapter to serve")
     parser.add_argument("--backbone", help="open_clip architecture, or local-dir:FOLDER (default: the embedded model)")
     parser.add_argument("--pretrained", help="the architecture's tag or checkpoint")
     parser.add_argument("--download", action="store_true", help="fetch the tag's weights once if they are not here")
-    parser.add_argument("--up", type=_vector, default=(0.0, 0.0, 1.0), metavar="X,Y,Z", help="up in the files' frame (0,0,1)")
-    parser.add_argument("--viewpoint", type=_vector, metavar="X,Y,Z", help="where the sensor stood, metres in the files' frame")
-    parser.add_argument("--unknown-below", type=float, default=0.0, metavar="P", help="best probability below which it is unknown")
+    parser.add_argument(
+        "--up", type=_vector, default=(0.0, 0.0, 1.0), metavar="X,Y,Z", help="up in the files' frame (0,0,1)"
+    )
+    parser.add_argument(
+        "--viewpoint", type=_vector, metavar="X,Y,Z", help="where the sensor stood, metres in the files' frame"
+    )
+    parser.add_argument(
+        "--unknown-below", type=float, default=0.0, metavar="P", help="best probability below which it is unknown"
+    )
     parser.add_argument("--top", type=int, default=3, metavar="K", help="hypotheses shown (%(default)s)")
     parser.add_argument("--device", help="torch device (default: CUDA where there is one)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write labels and probabilities here")

@@ -1,4 +1,4 @@
-"""`clipoint3d demo`: cluttered scenes seen by a simulated depth camera, recognised, with pictures; then through ROS 2."""
+"""`clipoint3d demo`: cluttered scenes of a simulated depth camera, recognised, with pictures; then through ROS 2."""
 
 from __future__ import annotations
 

@@ -16,7 +16,9 @@ EXAMPLE = "clipoint3d pretrain config/pretrain/clipoint3d-tiny.yaml --out runs/t
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", type=Path, help="the model's YAML file, see config/pretrain")
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint, log and the published model")
-    parser.add_argument("--cache", type=Path, default=Path("runs/corpus"), help="folder of generated clouds (%(default)s)")
+    parser.add_argument(
+        "--cache", type=Path, default=Path("runs/corpus"), help="folder of generated clouds (%(default)s)"
+    )
     parser.add_argument("--steps", type=int, help="train this many steps instead of the file's")
     parser.add_argument("--stop-at", type=int, help="leave with a checkpoint after this step; run again to go on")
     parser.add_argument("--workers", type=int, default=2, help="processes that generate clouds (%(default)s)")
@@ -65,8 +67,12 @@ def run(args: argparse.Namespace) -> int:
     held_out = generate(classes.names, heldout.held_out_config(config.corpus), args.cache, args.workers)
     figures = heldout.measure(load_backbone(f"{LOCAL_DIR}{model}", device=device), classes, held_out)
     publish(finished, config, model, figures.temperature, {**facts, "held_out": _rounded(asdict(figures))})
-    print(f"held out, macro over {len(classes.names)} classes: complete {figures.complete:.1%}, camera {figures.camera:.1%}")
-    print(f"(camera with all ten views {figures.camera_ten_views:.1%}); temperature {figures.temperature:.2f}; model in {model}")
+    print(
+        f"held out, macro of {len(classes.names)} classes: complete {figures.complete:.1%}, camera {figures.camera:.1%}"
+    )
+    print(
+        f"(camera with all ten views {figures.camera_ten_views:.1%}); temperature {figures.temperature:.2f}; in {model}"
+    )
     if args.json:
         told = {**asdict(figures), **facts, "minutes": minutes, "machine": platform.processor() or platform.machine()}
         args.json.write_text(json.dumps(told, indent=2) + "\n")

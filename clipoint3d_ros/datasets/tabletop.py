@@ -51,7 +51,7 @@ def arrange(shapes: Sequence[Shape], rng: np.random.Generator, config: SceneConf
         if support is not None:
             slack = np.maximum(_half(support.shape) - _half(shape) * 0.7, 0)
             offset = rng.uniform(-1, 1, 2) * slack
-            at = support.at + [*offset, np.ptp(support.shape.mesh.bounds[:, 2])]
+            at = support.at + np.array([*offset, np.ptp(support.shape.mesh.bounds[:, 2])])
             free_tops.remove(support)
         else:
             at = _beside(shape, placed, rng, config)
@@ -78,7 +78,7 @@ def observe(
         A Scene: instance 1 is the table or floor, instance i + 2 is placed[i]; an object with too few returns carries
         no name.
     """
-    middle = np.mean([p.at + [0, 0, np.ptp(p.shape.mesh.bounds[:, 2]) / 2] for p in placed], axis=0)
+    middle = np.mean([p.at + np.array([0, 0, np.ptp(p.shape.mesh.bounds[:, 2]) / 2]) for p in placed], axis=0)
     pose = _viewpoint(middle, rng, config)
     ground = trimesh.creation.box(extents=(8, 8, 0.05))
     ground.apply_translation([0, 0, -0.025])

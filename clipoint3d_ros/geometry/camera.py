@@ -9,7 +9,7 @@ x right, y down, z forward; depths are metres along z, 0 where nothing came back
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import open3d as o3d
@@ -44,8 +44,6 @@ class DepthCamera:
 
     def scaled(self, factor: float) -> DepthCamera:
         """The same camera with its pixels binned: `factor` 0.5 halves the resolution."""
-        from dataclasses import replace
-
         return replace(
             self,
             width=round(self.width * factor),
@@ -81,7 +79,7 @@ def look_at(eye: np.ndarray, target: np.ndarray, up: Sequence[float] = (0, 0, 1)
     """
     forward = np.asarray(target, float) - eye
     right = np.cross(forward, up)
-    if np.linalg.norm(right) < 1e-6 * max(np.linalg.norm(forward), 1e-9):
+    if np.linalg.norm(right) <= 1e-6 * np.linalg.norm(forward):
         raise ValueError("a camera cannot look straight along 'up'; move 'eye' aside")
     forward, right = forward / np.linalg.norm(forward), right / np.linalg.norm(right)
     pose = np.eye(4)
@@ -147,9 +145,7 @@ def back_project(depth: np.ndarray, camera: DepthCamera) -> np.ndarray:
     return np.where(depth[..., None] > 0, camera.rays() * depth[..., None], np.nan).astype(np.float32)
 
 
-def _wander(
-    image: Image, camera: DepthCamera, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _wander(image: Image, camera: DepthCamera, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Every pixel reports a point a little beside it, so straight edges turn ragged."""
     if camera.lateral <= 0:
         return image.depth, image.surface, image.incidence

@@ -133,7 +133,9 @@ def farthest_points(points: Tensor, count: int) -> Tensor:
     return taken
 
 
-def resample(clouds: Sequence[np.ndarray], count: int, method: str = "random", device: str | torch.device = "cpu") -> Tensor:
+def resample(
+    clouds: Sequence[np.ndarray], count: int, method: str = "random", device: str | torch.device = "cpu"
+) -> Tensor:
     """Clouds of any sizes as one batch of `count` points each (METHOD 1.2).
 
     Args:

@@ -147,7 +147,7 @@ class DepthViews:
 
 
 def _rotate(points: Tensor, rotations: Tensor) -> Tensor:
-    """(B, N, 3) by (B, V, 3, 3) → (B, V, N, 3), as plain sums: matrix units may round to TF32, and a rounded point moves pixels."""
+    """(B, N, 3) by (B, V, 3, 3) → (B, V, N, 3), in plain sums: matrix units may round to TF32, which moves pixels."""
     p = points[:, None, :, None, :]
     m = rotations[:, :, None, :, :]
     return p[..., 0] * m[..., 0] + p[..., 1] * m[..., 1] + p[..., 2] * m[..., 2]
@@ -187,6 +187,10 @@ def _blur(images: Tensor, weights: list[float], axis: int) -> Tensor:
     size = images.shape[axis]
     out = images * weights[half]
     for offset in range(1, half + 1):
-        out.narrow(axis, offset, size - offset).add_(images.narrow(axis, 0, size - offset), alpha=weights[half - offset])
-        out.narrow(axis, 0, size - offset).add_(images.narrow(axis, offset, size - offset), alpha=weights[half + offset])
+        out.narrow(axis, offset, size - offset).add_(
+            images.narrow(axis, 0, size - offset), alpha=weights[half - offset]
+        )
+        out.narrow(axis, 0, size - offset).add_(
+            images.narrow(axis, offset, size - offset), alpha=weights[half + offset]
+        )
     return out

@@ -54,7 +54,7 @@ def _turn(cloud: Tensor, angle: Tensor, axis: int) -> Tensor:
 
 
 def _cut(cloud: Tensor, uniform, normal) -> Tensor:  # type: ignore[no-untyped-def]
-    """In three of ten clouds up to a third beyond a random plane is missing, as behind a neighbour or the frame's edge."""
+    """In three of ten clouds up to a third beyond a random plane is missing, as behind a neighbour."""
     batch, size, _ = cloud.shape
     direction = torch.nn.functional.normalize(normal(batch, 3), dim=-1)
     height = (cloud * direction[:, None]).sum(-1)

@@ -6,7 +6,13 @@ import numpy as np
 
 from clipoint3d_ros.clip.descriptions import NAME_TEMPLATES, Descriptions
 
-_OPENINGS = (*NAME_TEMPLATES, "a point cloud of a {class}", "a {class}", "a depth image of a {class} on a table", "the {class}")
+_OPENINGS = (
+    *NAME_TEMPLATES,
+    "a point cloud of a {class}",
+    "a {class}",
+    "a depth image of a {class} on a table",
+    "the {class}",
+)
 
 
 def class_caption(classes: Descriptions, index: int, rng: np.random.Generator) -> str:

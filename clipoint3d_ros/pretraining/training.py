@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from open_clip.model import CLIP
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -42,8 +43,8 @@ MEAN, STD = 0.5, 0.5  # of a depth view: background 1 becomes 1, the nearest poi
 class Run:
     """A training under way: everything a checkpoint holds."""
 
-    model: nn.Module
-    average: nn.Module
+    model: CLIP
+    average: CLIP
     optimiser: torch.optim.Optimizer
     tokens_seen: Tensor
     step: int = 0
@@ -141,7 +142,9 @@ def publish(run: Run, config: PretrainConfig, folder: Path, temperature: float, 
     described["clipoint3d"].update(temperature=round(temperature, 4), training=facts)
     state = {k: v.detach().cpu() for k, v in run.average.state_dict().items()}
     state["token_embedding.weight"] = state["token_embedding.weight"] * run.tokens_seen[:, None].cpu()
-    half = {k: v.half().contiguous() if v.is_floating_point() and v.ndim > 0 else v.contiguous() for k, v in state.items()}
+    half = {
+        k: v.half().contiguous() if v.is_floating_point() and v.ndim > 0 else v.contiguous() for k, v in state.items()
+    }
     save_file(half, folder / WEIGHTS_FILE)
     (folder / CONFIG_FILE).write_text(json.dumps(described, indent=2) + "\n")
 
@@ -195,7 +198,7 @@ def _learning_rate(step: int, settings: TrainingConfig) -> float:
 
 
 class _Sampler:
-    """Draws objects: the frequent classes and all classes evenly, complete and camera clouds in the configured share."""
+    """Draws objects: frequent classes and all classes evenly, complete and camera clouds in the configured share."""
 
     def __init__(self, corpus: Corpus, config: PretrainConfig) -> None:
         self.corpus = corpus
@@ -213,7 +216,9 @@ class _Sampler:
         often = round(objects * self.frequent_share) if self.frequent else 0
         frequent = rng.permutation(self.frequent).tolist()
         every = rng.permutation(len(self.pools)).tolist()
-        labels = [frequent[i % len(frequent)] for i in range(often)] + [every[i % len(every)] for i in range(objects - often)]
+        labels = [frequent[i % len(frequent)] for i in range(often)] + [
+            every[i % len(every)] for i in range(objects - often)
+        ]
         for label in labels:
             pool = self.pools[label]
             seen = rng.random() >= self.share
@@ -246,7 +251,7 @@ def _step(
     tokens = tokenizer(named + told).to(device)
     run.tokens_seen[tokens.unique()] = 1.0
 
-    model: Any = run.model
+    model = run.model
     kind = {"bf16": torch.bfloat16}.get(settings.precision)
     # On a CPU the fused attention's backward pass costs half of the step; the plain one is many times quicker.
     attention = sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()

@@ -113,7 +113,9 @@ class Classifier:
             ValueError: an argument that cannot be served; the message says why.
         """
         if bundle:
-            raise ValueError(f"bundle '{bundle}' cannot be loaded: this version serves frozen models only; leave 'bundle' empty")
+            raise ValueError(
+                f"bundle '{bundle}' cannot be loaded: this version serves frozen models only; leave 'bundle' empty"
+            )
         return cls(load_backbone(backbone, pretrained, device, download), read_classes(classes), config)
 
     @property
@@ -258,5 +260,7 @@ def _viewpoints(viewpoint: Vector | None, batch: int) -> np.ndarray | None:
         return None
     eyes = np.asarray(viewpoint, dtype=np.float64)
     if eyes.shape not in ((3,), (batch, 3)) or not np.isfinite(eyes).all():
-        raise CloudError(f"viewpoint must be finite and (3,) or ({batch}, 3), but it is {np.array2string(eyes, threshold=6)}")
+        raise CloudError(
+            f"viewpoint must be finite and (3,) or ({batch}, 3), but it is {np.array2string(eyes, threshold=6)}"
+        )
     return np.broadcast_to(eyes, (batch, 3))

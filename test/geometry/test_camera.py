@@ -9,7 +9,9 @@ import trimesh
 from clipoint3d_ros.geometry.camera import DepthCamera, Image, back_project, look_at, render, sense
 
 SMALL = DepthCamera().scaled(0.25)
-PERFECT = replace(SMALL, disparity_step=0, axial_floor=0, axial_growth=0, lateral=0, edge_dropout=0, baseline=0, grazing=90)
+PERFECT = replace(
+    SMALL, disparity_step=0, axial_floor=0, axial_growth=0, lateral=0, edge_dropout=0, baseline=0, grazing=90
+)
 
 
 def box(size, at):

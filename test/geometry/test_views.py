@@ -109,7 +109,9 @@ def test_objects_stand_upright_and_near_is_dark():
     assert view[view < 1].max() > 0.4
 
 
-@pytest.mark.parametrize("points", [torch.zeros(1, 1, 3), torch.zeros(2, 50, 3), torch.tensor([[[0.0, 1, 0], [0, -1, 0]]])])
+@pytest.mark.parametrize(
+    "points", [torch.zeros(1, 1, 3), torch.zeros(2, 50, 3), torch.tensor([[[0.0, 1, 0], [0, -1, 0]]])]
+)
 def test_clouds_without_extent_give_finite_views(points):
     views = DepthViews()(points)
     assert torch.isfinite(views).all()

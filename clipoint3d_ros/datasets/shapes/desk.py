@@ -33,7 +33,9 @@ def monitor(rng: np.random.Generator) -> Made:
         h = w * 0.8
         tail = [(sx * w * 0.25, d, 0.06 + h * (0.5 + sz * 0.25)) for sx in (-1, 1) for sz in (-1, 1)]
         face = [(sx * w / 2, d * 0.3, 0.06 + h * (0.5 + sz * 0.5)) for sx in (-1, 1) for sz in (-1, 1)]
-        return merged(block((w, d * 0.35, h), (0, d * 0.15, 0.06)), hull([*tail, *face]), rod(0.12, 0.06, (0, d * 0.3, 0))), (
+        return merged(
+            block((w, d * 0.35, h), (0, d * 0.15, 0.06)), hull([*tail, *face]), rod(0.12, 0.06, (0, d * 0.3, 0))
+        ), (
             "deep",
             "with a thick tube",
         )
@@ -59,7 +61,9 @@ def keyboard(rng: np.random.Generator) -> Made:
     """Keyboards: 28–46 cm long, 11–18 cm deep, rows of keys on a wedge."""
     w, d = rng.uniform(0.28, 0.46), rng.uniform(0.11, 0.175)
     front, rear = rng.uniform(0.007, 0.014), rng.uniform(0.014, 0.03)
-    body = hull([(sx * w / 2, sy * d / 2, z) for sx in (-1, 1) for sy in (-1, 1) for z in (0, front if sy < 0 else rear)])
+    body = hull(
+        [(sx * w / 2, sy * d / 2, z) for sx in (-1, 1) for sy in (-1, 1) for z in (0, front if sy < 0 else rear)]
+    )
     keys = []
     for row in range(5):
         y = -d / 2 + d * (row + 0.7) / 6
@@ -87,7 +91,13 @@ def drill(rng: np.random.Generator) -> Made:
     length, r = rng.uniform(0.1, 0.16), rng.uniform(0.026, 0.036)
     grip = rng.uniform(0.1, 0.15)
     body = turned(rod(r, length, (0, 0, -length / 2)), np.pi / 2, (0, 1, 0))
-    chuck = turned(lathe([(0, 0), (r * 0.75, 0), (r * 0.5, 0.04), (0.006, 0.05), (0.004, 0.05 + rng.uniform(0.0, 0.07)), (0, 0.05)]), np.pi / 2, (0, 1, 0))
+    chuck = turned(
+        lathe(
+            [(0, 0), (r * 0.75, 0), (r * 0.5, 0.04), (0.006, 0.05), (0.004, 0.05 + rng.uniform(0.0, 0.07)), (0, 0.05)]
+        ),
+        np.pi / 2,
+        (0, 1, 0),
+    )
     stock = rounded_block((0.042, 0.034, grip), 0.01)
     battery = rounded_block((rng.uniform(0.07, 0.12), rng.uniform(0.055, 0.08), rng.uniform(0.03, 0.06)), 0.008)
     top = grip + 0.03 + r * 0.7
@@ -103,8 +113,14 @@ def hammer(rng: np.random.Generator) -> Made:
     face = rng.uniform(0.011, 0.017)
     shaft = tube([(0, 0, 0), (0, 0, length * 0.5), (0, 0, length)], [0.015, 0.011, 0.012])
     bar = block((head, 2 * face, 2 * face), (0, 0, length - face))
-    peen = hull([(-head / 2, s * face, length + z) for s in (-1, 1) for z in (-face, face)] + [(-head / 2 - 0.03, s * 0.012, length) for s in (-1, 1)])
-    return turned(merged(shaft, bar, peen), np.pi / 2 * rng.integers(0, 2), (0, 0, 1)), ("with a long handle", "with a steel head")
+    peen = hull(
+        [(-head / 2, s * face, length + z) for s in (-1, 1) for z in (-face, face)]
+        + [(-head / 2 - 0.03, s * 0.012, length) for s in (-1, 1)]
+    )
+    return turned(merged(shaft, bar, peen), np.pi / 2 * rng.integers(0, 2), (0, 0, 1)), (
+        "with a long handle",
+        "with a steel head",
+    )
 
 
 @maker("screwdriver", lying=1.0)
@@ -129,7 +145,9 @@ def scissors(rng: np.random.Generator) -> Made:
         reach = rng.uniform(0.05, 0.075)
         shank = tube([(0.0, 0, 0.002), (-reach * 0.6, s * 0.008, 0.004), (-reach, s * 0.012, 0.005)], 0.005)
         angles = np.linspace(0, 2 * np.pi, 20)
-        loop = np.column_stack([-reach - ring + ring * np.cos(angles), s * 0.02 + ring * 0.75 * np.sin(angles), np.full(20, 0.005)])
+        loop = np.column_stack(
+            [-reach - ring + ring * np.cos(angles), s * 0.02 + ring * 0.75 * np.sin(angles), np.full(20, 0.005)]
+        )
         halves.append(moved(turned(merged(steel, shank, tube(loop, 0.005)), s * opening), (0, 0, 0.003 * (s + 1))))
     return merged(*halves), ("flat", "with two finger rings", "with two blades")
 
@@ -156,7 +174,11 @@ def pear(rng: np.random.Generator) -> Made:
     s = np.linspace(0, np.pi, 18)
     width = r * np.sin(s) * (1 - (1 - neck) / (1 + np.exp(-9 * (s / np.pi - 0.55))))
     body = lathe([(float(max(x, 0)), float(h * (1 - np.cos(t)) / 2)) for x, t in zip(width, s, strict=True)])
-    return merged(body, tube([(0, 0, h * 0.97), (0.004, 0, h + 0.018)], 0.0018, 6)), ("rounded", "narrow at the top", "with a stalk")
+    return merged(body, tube([(0, 0, h * 0.97), (0.004, 0, h + 0.018)], 0.0018, 6)), (
+        "rounded",
+        "narrow at the top",
+        "with a stalk",
+    )
 
 
 @maker("apple")
@@ -182,7 +204,11 @@ def camel(rng: np.random.Generator) -> Made:
     s = rng.uniform(0.08, 0.2)
     leg = s * rng.uniform(0.38, 0.5)
     parts = [ball((s * 0.36, s * 0.15, s * 0.16), (0, 0, leg + s * 0.1))]
-    parts += [tube([(x * s, y * s, 0), (x * s, y * s, leg + s * 0.1)], s * 0.035) for x in (-0.25, 0.25) for y in (-0.08, 0.08)]
+    parts += [
+        tube([(x * s, y * s, 0), (x * s, y * s, leg + s * 0.1)], s * 0.035)
+        for x in (-0.25, 0.25)
+        for y in (-0.08, 0.08)
+    ]
     humps = [0.0] if rng.random() < 0.5 else [-0.14, 0.14]
     parts += [ball((s * 0.11, s * 0.09, s * 0.15), (x * s, 0, leg + s * 0.26)) for x in humps]
     neck = [(0.32 * s, 0, leg + s * 0.1), (0.48 * s, 0, leg + s * 0.12), (0.54 * s, 0, leg + s * 0.42)]

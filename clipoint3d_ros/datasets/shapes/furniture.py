@@ -41,7 +41,9 @@ def chair(rng: np.random.Generator) -> Made:
     if rng.random() < 0.25:  # office chair: a column on a star
         parts.append(rod(0.03, seat - t, sections=10))
         spread = rng.uniform(0.24, 0.34)
-        star = [tube([(0, 0, 0.08), (spread * np.cos(a), spread * np.sin(a), 0.04)], 0.018) for a in np.arange(5) * 1.2566]
+        star = [
+            tube([(0, 0, 0.08), (spread * np.cos(a), spread * np.sin(a), 0.04)], 0.018) for a in np.arange(5) * 1.2566
+        ]
         parts += star
         attributes += ("on a star foot",)
     else:
@@ -58,7 +60,10 @@ def chair(rng: np.random.Generator) -> Made:
     parts.append(moved(turned(rest, -lean, (1, 0, 0)), (0, d / 2 - 0.02, seat)))
     if rng.random() < 0.3:
         for s in (-1, 1):
-            parts += [block((0.05, d * 0.9, 0.03), (s * w / 2, 0, seat + 0.2)), rod(0.015, 0.2, (s * w / 2, -d / 3, seat))]
+            parts += [
+                block((0.05, d * 0.9, 0.03), (s * w / 2, 0, seat + 0.2)),
+                rod(0.015, 0.2, (s * w / 2, -d / 3, seat)),
+            ]
         attributes += ("with armrests",)
     return merged(*parts), attributes
 
@@ -118,19 +123,22 @@ def sofa(rng: np.random.Generator) -> Made:
 @maker("bed", tabletop=False)
 def bed(rng: np.random.Generator) -> Made:
     """Beds: 80–190 cm wide, 180–215 cm long, mattress at 35–60 cm, headboard to 70–120 cm, pillows."""
-    w, l, h = rng.uniform(0.8, 1.9), rng.uniform(1.8, 2.15), rng.uniform(0.35, 0.6)
+    w, length, h = rng.uniform(0.8, 1.9), rng.uniform(1.8, 2.15), rng.uniform(0.35, 0.6)
     base = h * rng.uniform(0.45, 0.65)
     clear = rng.uniform(0.0, 0.2) if rng.random() < 0.5 else 0.0
-    parts = [block((w, l, base - clear), (0, 0, clear)), rounded_block((w * 0.98, l * 0.98, h - base), 0.05, (0, 0, base))]
+    parts = [
+        block((w, length, base - clear), (0, 0, clear)),
+        rounded_block((w * 0.98, length * 0.98, h - base), 0.05, (0, 0, base)),
+    ]
     if clear:
-        parts += _legs(w / 2 - 0.05, l / 2 - 0.05, clear, 0.07, False)
-    parts.append(block((w, 0.06, rng.uniform(0.7, 1.2)), (0, l / 2, 0)))
+        parts += _legs(w / 2 - 0.05, length / 2 - 0.05, clear, 0.07, False)
+    parts.append(block((w, 0.06, rng.uniform(0.7, 1.2)), (0, length / 2, 0)))
     count = 1 if w < 1.2 else 2
     for i in range(count):
         x = (i - (count - 1) / 2) * w / 2
-        parts.append(ball((w / count * 0.38, 0.2, 0.08), (x, l / 2 - 0.3, h + 0.03)))
+        parts.append(ball((w / count * 0.38, 0.2, 0.08), (x, length / 2 - 0.3, h + 0.03)))
     if rng.random() < 0.4:
-        parts.append(block((w, 0.05, h + rng.uniform(0, 0.25)), (0, -l / 2, 0)))
+        parts.append(block((w, 0.05, h + rng.uniform(0, 0.25)), (0, -length / 2, 0)))
     return merged(*parts), ("long and low", "with a headboard", "with pillows" if count == 2 else "with a pillow")
 
 
@@ -166,7 +174,7 @@ def bookshelf(rng: np.random.Generator) -> Made:
 
 @maker("cabinet", tabletop=False)
 def cabinet(rng: np.random.Generator) -> Made:
-    """Chests, wardrobes and sideboards: 40–160 cm wide, 35–65 cm deep, 55–210 cm high; closed, doors or drawers with grips."""
+    """Chests, wardrobes and sideboards: 40–160 cm wide, 35–65 cm deep, 55–210 cm high; doors or drawers with grips."""
     w, d, h = rng.uniform(0.4, 1.6), rng.uniform(0.35, 0.65), rng.uniform(0.55, 2.1)
     foot = rng.uniform(0.03, 0.14) if rng.random() < 0.5 else 0.0
     parts = [block((w, d, h - foot), (0, 0, foot))]
@@ -203,7 +211,12 @@ def lamp(rng: np.random.Generator) -> Made:
     taper = rng.uniform(0.45, 1.0)
     cone = lathe([(shade, h - depth), (shade * taper, h), (shade * taper - 0.004, h), (shade - 0.004, h - depth)])
     if rng.random() < 0.4 and h < 0.7:
-        body = lathe([(0, 0.02), *((foot * (0.35 + 0.5 * np.sin(np.pi * s)), 0.02 + (h - depth) * s) for s in np.linspace(0, 1, 9))])
+        body = lathe(
+            [
+                (0, 0.02),
+                *((foot * (0.35 + 0.5 * np.sin(np.pi * s)), 0.02 + (h - depth) * s) for s in np.linspace(0, 1, 9)),
+            ]
+        )
         return merged(base, body, rod(0.008, h - 0.05), cone), ("with a shade", "with a bulging body")
     return merged(base, rod(0.01, h - 0.03, sections=8), cone), ("with a shade", "with a thin stem")
 
@@ -217,7 +230,9 @@ def bathtub(rng: np.random.Generator) -> Made:
         tub.apply_scale([x / 2, y / 2, 1])
         return tub, ("oval", "hollow", "free-standing")
     rim, depth = rng.uniform(0.05, 0.09), h * rng.uniform(0.75, 0.9)
-    outer = [block((x, 0.01, h), (0, s * y / 2, 0)) for s in (-1, 1)] + [block((0.01, y, h), (s * x / 2, 0, 0)) for s in (-1, 1)]
+    outer = [block((x, 0.01, h), (0, s * y / 2, 0)) for s in (-1, 1)] + [
+        block((0.01, y, h), (s * x / 2, 0, 0)) for s in (-1, 1)
+    ]
     basin = lathe([(0, h - depth), (0.8, h - depth), (0.92, h - depth * 0.8), (1.0, h)], 48)
     basin.apply_scale([x / 2 - rim, y / 2 - rim, 1])
     top = [block((x, rim * 2, 0.012), (0, s * (y / 2 - rim), h - 0.012)) for s in (-1, 1)]
@@ -236,7 +251,9 @@ def plant(rng: np.random.Generator) -> Made:
         for _ in range(int(rng.integers(10, 26))):
             a, out, up = rng.uniform(0, 2 * np.pi), crown * rng.uniform(0.5, 1.1), tall * rng.uniform(0.5, 1.0)
             s = np.linspace(0, 1, 8)
-            path = np.column_stack([out * s**1.5 * np.cos(a), out * s**1.5 * np.sin(a), h * 0.85 + up * (s - 0.35 * s**3)])
+            path = np.column_stack(
+                [out * s**1.5 * np.cos(a), out * s**1.5 * np.sin(a), h * 0.85 + up * (s - 0.35 * s**3)]
+            )
             parts.append(_leaf(path, r * rng.uniform(0.08, 0.2)))
         return merged(*parts), ("with long leaves", "in a pot")
     stem = rng.uniform(0.2, 0.6) * tall
@@ -259,4 +276,8 @@ def _leaf(path: np.ndarray, width: float) -> Trimesh:
     vertices = np.concatenate([path - half, path + half])
     k = len(path)
     i = np.arange(k - 1)
-    return Trimesh(vertices, np.concatenate([np.stack([i, i + 1, i + k], 1), np.stack([i + 1, i + k + 1, i + k], 1)]), process=False)
+    return Trimesh(
+        vertices,
+        np.concatenate([np.stack([i, i + 1, i + k], 1), np.stack([i + 1, i + k + 1, i + k], 1)]),
+        process=False,
+    )

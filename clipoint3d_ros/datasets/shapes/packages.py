@@ -48,7 +48,7 @@ def _open_box(x: float, y: float, z: float, rng: np.random.Generator) -> Trimesh
 
 @maker("carton", lying=0.12)
 def carton(rng: np.random.Generator) -> Made:
-    """Milk and juice cartons: 0.25–2 litres, foot 6–11 cm square, 12–30 cm high; gabled roof, or a slanted or flat top with a cap."""
+    """Milk and juice cartons: 0.25–2 litres, foot 6–11 cm, 12–30 cm high; gabled, slanted, or flat with a cap."""
     a = rng.uniform(0.055, 0.11)
     b = a * rng.uniform(0.75, 1.1)
     h = rng.uniform(1.5, 2.6) * a
@@ -83,20 +83,20 @@ def carton(rng: np.random.Generator) -> Made:
 @maker("book", lying=0.0)
 def book(rng: np.random.Generator) -> Made:
     """Paperbacks to picture books: 11–24 × 16–32 cm, 0.8–5 cm thick; mostly flat on a face, a few standing or open."""
-    w, l, t = rng.uniform(0.105, 0.24), 0.0, rng.uniform(0.008, 0.045)
-    l = w * rng.uniform(1.15, 1.55)
+    w, t = rng.uniform(0.105, 0.24), rng.uniform(0.008, 0.045)
+    length = w * rng.uniform(1.15, 1.55)
     kind = rng.choice(["flat", "standing", "open"], p=[0.78, 0.14, 0.08])
     cover = rng.uniform(0.0015, 0.003)
     if kind == "open":
         tilt = rng.uniform(0.05, 0.25)
-        leaf = block((w, l, max(t / 2, 0.006)), (w / 2, 0, 0))
+        leaf = block((w, length, max(t / 2, 0.006)), (w / 2, 0, 0))
         return merged(turned(leaf, -tilt, (0, 1, 0)), turned(leaf, np.pi + tilt, (0, 0, 1))), ("open", "thin")
     over = rng.uniform(0.002, 0.005)
     closed = merged(
-        block((w, l, cover)),
-        block((w, l, cover), (0, 0, t - cover)),
-        block((cover, l, t), (-w / 2 + cover / 2, 0, 0)),
-        block((w - over, l - 2 * over, t - 2 * cover), (-over / 2, 0, cover)),
+        block((w, length, cover)),
+        block((w, length, cover), (0, 0, t - cover)),
+        block((cover, length, t), (-w / 2 + cover / 2, 0, 0)),
+        block((w - over, length - 2 * over, t - 2 * cover), (-over / 2, 0, cover)),
     )
     thickness = "thin" if t < 0.018 else "thick"
     if kind == "standing":

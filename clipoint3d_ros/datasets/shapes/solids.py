@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import trimesh
 from trimesh import Trimesh
 
-Numbers = Sequence[float] | np.ndarray
+Numbers = Sequence[Any] | np.ndarray  # a vector, or a list of vectors
 
 
 def block(size: Numbers, at: Numbers = (0, 0, 0)) -> Trimesh:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from trimesh import Trimesh
 
@@ -176,7 +178,7 @@ def pot(rng: np.random.Generator) -> Made:
     body = vessel([(foot - curve, 0), (foot, curve), (r, h * 0.97), (r + rng.uniform(0, 0.006), h)], wall)
     level, out, width = h * rng.uniform(0.68, 0.92), rng.uniform(0.02, 0.045), rng.uniform(0.03, 0.055)
     bow = np.column_stack([_bow(out, width), np.zeros(12)])
-    grip = tube(bow + [r * 0.97, 0, level], rng.uniform(0.0045, 0.008))
+    grip = tube(bow + np.array([r * 0.97, 0, level]), rng.uniform(0.0045, 0.008))
     parts = [body, grip, turned(grip, np.pi)]
     if rng.random() < 0.35:
         dome = rng.uniform(0.005, 0.03)
@@ -254,7 +256,7 @@ def basket(rng: np.random.Generator) -> Made:
     for level in np.linspace(0.1, 1, 6):
         k = 1 + (flare - 1) * level
         ring = [(-a * k, -b * k), (a * k, -b * k), (a * k, b * k), (-a * k, b * k), (-a * k, -b * k)]
-        dense = np.concatenate([np.linspace(p, q, 6) for p, q in zip(ring[:-1], ring[1:], strict=True)])
+        dense = np.concatenate([np.linspace(p, q, 6) for p, q in pairwise(ring)])
         rails.append(tube(np.column_stack([dense, np.full(len(dense), h * level)]), h / 16, 6))
     bow = np.column_stack([np.zeros(12), _bow(h * 1.2, b * flare)[:, ::-1]])
     return merged(floor, *rails, moved(tube(bow, 0.007), (0, 0, h))), ("with slatted walls", "with a tall handle")

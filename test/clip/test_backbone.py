@@ -1,0 +1,121 @@
+"""Backbones from disk: weights and preprocessing together, nothing downloaded, everything missing said in words."""
+
+import json
+import shutil
+import socket
+
+import open_clip
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from clipoint3d_ros.clip.backbone import CONFIG_FILE, WEIGHTS_FILE, MissingWeights, file_checksum, load_backbone
+from clipoint3d_ros.resources import asset
+
+VIEWS = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    def refuse(*_args, **_kwargs):
+        raise AssertionError("a connection was tried")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+def test_a_folder_gives_weights_and_preprocessing(small_model_folder):
+    backbone = load_backbone(f"local-dir:{small_model_folder}", device="cpu")
+    assert backbone.preprocessing.size == 32
+    assert backbone.preprocessing.mean == (0.5, 0.5, 0.5)
+    assert backbone.preprocessing.drop_empty
+    assert backbone.checksum == file_checksum(small_model_folder / WEIGHTS_FILE)
+    assert not any(p.requires_grad for p in backbone.model.parameters())
+    assert not backbone.model.training
+
+
+def test_features_are_unit_and_do_not_depend_on_the_batch(small_model_folder):
+    backbone = load_backbone(f"local-dir:{small_model_folder}", device="cpu")
+    features = backbone.encode_views(VIEWS)
+    assert features.shape == (3, 32)
+    assert torch.allclose(features.norm(dim=1), torch.ones(3), atol=1e-5)
+    assert (features[:1] - backbone.encode_views(VIEWS[:1])).abs().max() < 1e-5
+    words = backbone.encode_sentences(["a mug", "a box", "a mug"])
+    assert torch.equal(words[0], words[2])
+    assert torch.allclose(words.norm(dim=1), torch.ones(3), atol=1e-5)
+    assert backbone.encode_sentences([]).shape == (0, 32)
+
+
+def test_views_of_another_size_are_resized(small_model_folder):
+    backbone = load_backbone(f"local-dir:{small_model_folder}", device="cpu")
+    assert backbone.encode_views(torch.rand(2, 110, 110)).shape == (2, 32)
+
+
+def test_a_sentence_is_encoded_once(small_model_folder, monkeypatch):
+    backbone = load_backbone(f"local-dir:{small_model_folder}", device="cpu")
+    calls = []
+    encode = backbone.model.encode_text
+    monkeypatch.setattr(backbone.model, "encode_text", lambda tokens: calls.append(len(tokens)) or encode(tokens))
+    backbone.encode_sentences(["a mug", "a box"])
+    backbone.encode_sentences(["a box", "a tin", "a mug"])
+    assert calls == [2, 1]
+
+
+def test_architecture_and_checkpoint(tmp_path, no_network):
+    torch.manual_seed(0)
+    model = open_clip.create_model("ViT-S-32", pretrained=None)
+    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, tmp_path / "weights.safetensors")
+    backbone = load_backbone("ViT-S-32", str(tmp_path / "weights.safetensors"), device="cpu")
+    assert backbone.preprocessing.size == 224
+    assert backbone.preprocessing.mean == pytest.approx(open_clip.OPENAI_DATASET_MEAN)
+    assert not backbone.preprocessing.drop_empty
+    images = backbone.preprocessing(torch.rand(2, 224, 224))
+    own = torch.nn.functional.normalize(model.eval().encode_image(images), dim=-1)
+    with torch.no_grad():
+        views = torch.rand(2, 224, 224)
+        ours = backbone.encode_views(views)
+        own = torch.nn.functional.normalize(model.encode_image(backbone.preprocessing(views)), dim=-1)
+    assert (ours - own).abs().max() < 1e-4, "without prompts and occupancy it is open_clip's own answer"
+
+
+def test_missing_weights_say_how_to_get_them_and_try_no_network(tmp_path, no_network, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(
+        MissingWeights, match=r"'openai' of ViT-B-16 are not on this machine; fetch them once .*--download"
+    ):
+        load_backbone("ViT-B-16", "openai")
+    with pytest.raises(MissingWeights, match="neither a file nor a tag"):
+        load_backbone("ViT-B-16", "/nowhere/weights.pt")
+    with pytest.raises(MissingWeights, match=CONFIG_FILE):
+        load_backbone(f"local-dir:{tmp_path}")
+    with pytest.raises(ValueError, match="needs 'pretrained'"):
+        load_backbone("ViT-B-16")
+    with pytest.raises(ValueError, match=r"no backbone 'ViT-B-17'; near it are .*ViT-B-16"):
+        load_backbone("ViT-B-17", "openai")
+    with pytest.raises(ValueError, match="without a backbone"):
+        load_backbone(None, "openai")
+
+
+def test_a_folder_without_weights_or_with_a_broken_config_is_refused(small_model_folder, tmp_path):
+    shutil.copy(small_model_folder / CONFIG_FILE, tmp_path / CONFIG_FILE)
+    with pytest.raises(MissingWeights, match=f"put {WEIGHTS_FILE}"):
+        load_backbone(f"local-dir:{tmp_path}")
+    (tmp_path / CONFIG_FILE).write_text(json.dumps({"model": 1}))
+    with pytest.raises(ValueError, match="'model_cfg'"):
+        load_backbone(f"local-dir:{tmp_path}")
+    (tmp_path / CONFIG_FILE).write_text("{")
+    with pytest.raises(ValueError, match="not an open_clip configuration"):
+        load_backbone(f"local-dir:{tmp_path}")
+
+
+def test_the_embedded_model_is_small_and_whole():
+    folder = asset("clipoint3d-tiny")
+    weights = folder / WEIGHTS_FILE
+    assert weights.stat().st_size < 20_000_000
+    assert all(torch.isfinite(v.float()).all() for v in load_file(weights).values())
+    card = (folder / "README.md").read_text()
+    assert file_checksum(weights) in card, "the model card names the weights it describes"
+    backbone = load_backbone(device="cpu")
+    assert backbone.name == "clipoint3d-tiny"
+    assert backbone.temperature > 0

@@ -1,0 +1,81 @@
+"""Class files, ours and hostile ones."""
+
+import pytest
+
+from clipoint3d_ros.clip.backbone import load_backbone
+from clipoint3d_ros.clip.descriptions import describe, load_descriptions
+from clipoint3d_ros.clip.text import class_features
+from clipoint3d_ros.resources import config_file
+
+
+@pytest.mark.parametrize(
+    ("file", "count"), [("tabletop", 8), ("pointda10", 10), ("graspnetpc10", 10), ("household", 42)]
+)
+def test_our_class_files_have_five_descriptions_a_class(file, count):
+    classes = load_descriptions(config_file(f"classes/{file}.yaml"))
+    assert len(classes.names) == count
+    assert all(len(told) == 5 == len(set(told)) for told in classes.descriptions)
+
+
+def test_the_default_classes_are_exactly_those_promised():
+    names = load_descriptions(config_file("classes/tabletop.yaml")).names
+    assert names == ("box", "can", "tin", "book", "pot", "bowl", "mug", "carton")
+
+
+def test_prompts_hold_the_name_and_each_description(tmp_path):
+    path = tmp_path / "classes.yaml"
+    path.write_text("classes: {red mug: [a handle], box: }\n")
+    classes = load_descriptions(path)
+    assert "the depth map of a red mug 3D model which has a handle" in classes.prompts(0)
+    assert all("box" in prompt and "{" not in prompt for prompt in classes.prompts(1))
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("[]", "no 'classes'"),
+        ("classes: 3", "must map names"),
+        ("classes: {}", "has 0 classes"),
+        ("classes: [mug, mug]", "names mug twice"),
+        ("classes: [unknown]", "kept for objects of no class"),
+        ("classes: ['']", "class name ''"),
+        ("classes: {mug: 3}", "must be a list of sentences"),
+        ("classes: {mug: [1, 2]}", "must be a list of sentences"),
+        ("classes: {mug: ['']}", "at most 64 descriptions"),
+        ("classes: [[mug]]", "a class is a name"),
+        ("classes: [mug]\ntemplate: a mug", "must hold {class}"),
+        ("classes: [mug]\nclases: [box]", "unknown keys 'clases'"),
+        ("classes: [mug\n", "is not YAML"),
+        ("classes: !!python/object/apply:os.system [ls]", "is not YAML"),
+        ("\x00", "is not YAML"),
+        (f"classes: [{'m' * 400}]", "class name"),
+    ],
+)
+def test_a_broken_class_file_is_refused_in_words(tmp_path, text, complaint):
+    path = tmp_path / "classes.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=complaint):
+        load_descriptions(path)
+
+
+def test_a_missing_or_huge_class_file_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no class file"):
+        load_descriptions(tmp_path / "absent.yaml")
+    (tmp_path / "huge.yaml").write_text("#" * (1 << 21))
+    with pytest.raises(ValueError, match="at most"):
+        load_descriptions(tmp_path / "huge.yaml")
+
+
+def test_names_alone_are_classes_too():
+    assert describe(["mug", "box"]).names == ("mug", "box")
+    with pytest.raises(ValueError, match="0 classes"):
+        describe([])
+
+
+def test_class_features_are_the_unit_mean_of_their_sentences(small_model_folder):
+    backbone = load_backbone(f"local-dir:{small_model_folder}", device="cpu")
+    classes = load_descriptions(config_file("classes/tabletop.yaml"))
+    features = class_features(backbone, classes)
+    assert features.shape == (8, 32)
+    mean = backbone.encode_sentences(classes.prompts(3)).mean(0)
+    assert (features[3] - mean / mean.norm()).abs().max() < 1e-6

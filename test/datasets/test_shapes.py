@@ -1,0 +1,79 @@
+"""Procedural shapes: every class, many seeds: sound meshes of household size, resting on the ground."""
+
+import numpy as np
+import pytest
+
+from clipoint3d_ros.clip.descriptions import load_descriptions
+from clipoint3d_ros.datasets.shapes import MAKERS, make_shape, size_words, surface_points
+from clipoint3d_ros.datasets.shapes.solids import block, tube, vessel
+from clipoint3d_ros.geometry.camera import DepthCamera, look_at, render
+from clipoint3d_ros.resources import config_file
+
+TABLETOP = ["box", "can", "tin", "book", "pot", "bowl", "mug", "carton", "bottle"]
+
+
+def test_the_library_has_the_classes_it_promises():
+    assert len(MAKERS) >= 24
+    assert set(TABLETOP) <= set(MAKERS)
+    for file in ("pointda10", "graspnetpc10", "household"):
+        names = load_descriptions(config_file(f"classes/{file}.yaml")).names
+        assert set(names) <= set(MAKERS), file
+
+
+@pytest.mark.parametrize("name", sorted(MAKERS))
+def test_every_shape_rests_on_the_ground_and_has_a_household_size(name):
+    rng = np.random.default_rng(1)
+    sizes = []
+    for _ in range(12):
+        shape = make_shape(name, rng)
+        low, high = shape.mesh.bounds
+        assert np.isfinite(shape.mesh.vertices).all()
+        assert shape.name == name
+        assert shape.attributes
+        np.testing.assert_allclose(low[2], 0, atol=1e-9)
+        np.testing.assert_allclose((low + high)[:2], 0, atol=1e-9)
+        largest = np.ptp(shape.mesh.bounds, axis=0).max()
+        assert 0.03 < largest < (0.8 if MAKERS[name].tabletop else 3.2), f"a {name} of {largest:.2f} m"
+        sizes.append(largest)
+    assert max(sizes) > 1.05 * min(sizes), "sizes vary"
+
+
+def test_shapes_are_the_same_for_the_same_seed():
+    first, second = (make_shape("mug", np.random.default_rng(3)) for _ in range(2))
+    assert np.array_equal(first.mesh.vertices, second.mesh.vertices)
+    assert first.attributes == second.attributes
+
+
+def test_an_unknown_class_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"'spoon'; there are .*mug"):
+        make_shape("spoon", np.random.default_rng(0))
+
+
+def test_surface_points_lie_on_the_surface_in_proportion_to_area():
+    mesh = block((2, 1, 0.5))
+    points = surface_points(mesh, 20000, np.random.default_rng(0))
+    assert points.shape == (20000, 3)
+    beyond = np.abs(points - [0, 0, 0.25]) - np.array([1, 0.5, 0.25])
+    np.testing.assert_allclose(beyond.max(1), 0, atol=1e-6)
+    assert (points[:, 2] < 1e-6).mean() == pytest.approx(2 / mesh.area, abs=0.01)
+
+
+def test_a_vessel_is_open_and_hollow():
+    cup = vessel([(0.04, 0), (0.04, 0.1)], 0.004)
+    camera = DepthCamera().scaled(0.1)
+    pose = look_at(np.array([0.001, 0, 1.0]), np.zeros(3), up=(0, 1, 0))
+    middle = render([(cup.vertices, cup.faces)], camera, pose).depth[camera.height // 2, camera.width // 2]
+    assert 1 - middle == pytest.approx(0.004, abs=1e-3), "looking in one sees the floor, not a lid"
+
+
+def test_a_tube_follows_its_path_with_its_radius():
+    mesh = tube([(0, 0, 0), (0, 0, 0.5), (0, 0, 1)], 0.1)
+    assert np.hypot(*mesh.vertices[:-2, :2].T) == pytest.approx(0.1)
+    assert mesh.is_watertight
+
+
+@pytest.mark.parametrize(("height", "words"), [(0.214, "about 21 cm tall"), (1.66, "about 1.7 m tall")])
+def test_size_is_said_in_words(height, words):
+    shape = make_shape("box", np.random.default_rng(0))
+    shape.mesh.apply_scale(height / np.ptp(shape.mesh.bounds[:, 2]))
+    assert size_words(shape) == words
