@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +34,8 @@ class Malformed(CloudError):
         self.reason = reason
 
 
-class Field(NamedTuple):
+@dataclass(frozen=True)
+class Field:
     """One sensor_msgs/PointField: `offset` in bytes from the point's first, `datatype` a key of NUMBERS."""
 
     name: str

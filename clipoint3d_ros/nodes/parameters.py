@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -72,7 +73,7 @@ def coerced(field: dataclasses.Field[Any], value: Any) -> Any:
 
 
 def build(config: type[Config], values: Mapping[str, Any]) -> Config:
-    """The configuration of raw values, defaults for those not given; the class's own `__post_init__` checks the rest.
+    """The configuration of raw values, defaults for those not given.
 
     Raises:
         ParameterError: the first value that cannot be used, or a name that is no parameter.
@@ -85,7 +86,7 @@ def build(config: type[Config], values: Mapping[str, Any]) -> Config:
 
 
 def changed(config: Config, values: Mapping[str, Any], configured: bool) -> Config:
-    """The configuration after a live change.
+    """The configuration after a live change; its own `check()`, where it has one, has the last word.
 
     Raises:
         ParameterError: a bad value, or a field that is not live while the node is configured.
@@ -100,14 +101,16 @@ def changed(config: Config, values: Mapping[str, Any], configured: bool) -> Conf
                 f"'{name}' cannot change while the node is configured; deactivate it, clean it up, set it, configure it"
             )
     current = {name: getattr(config, name) for name in fields}
-    return build(type(config), current | dict(values))
+    result = build(type(config), current | dict(values))
+    getattr(result, "check", lambda: None)()
+    return result
 
 
 def declare(node: Any, config: type[Config]) -> Config:
-    """Declare every field on a node and return the configuration its overrides make.
+    """Declare every field on a node and return the configuration its overrides make, not yet checked as a whole.
 
     Raises:
-        ParameterError: an override that cannot be used.
+        ParameterError: an override of the wrong type or out of range.
     """
     from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
     from rclpy.exceptions import ParameterException
@@ -158,7 +161,7 @@ def limits(field: dataclasses.Field[Any]) -> str:
     notes = field.metadata
     if notes["choices"]:
         return " | ".join(notes["choices"])
-    words = f"{notes['low']:g} to {notes['high']:g}" if notes["low"] is not None else ""
+    words = f"{notes['low']:.15g} to {notes['high']:.15g}" if notes["low"] is not None else ""
     if notes["length"]:
         words = f"{' or '.join(map(str, notes['length']))} numbers" + (f", each {words}" if words else "")
     return words
@@ -182,7 +185,8 @@ def annotated_yaml(config: type[Any], heading: str) -> str:
     for name, field in _fields(config).items():
         notes = [f"unit: {field.metadata['unit'] or 'none'}"]
         notes += [note for note in (constraints(field),) if note]
-        lines += [f"    # {field.metadata['description']}", f"    # {'; '.join(notes)}"]
+        for note in (field.metadata["description"], "; ".join(notes)):
+            lines += textwrap.wrap(note, 110, initial_indent="    # ", subsequent_indent="    # ")
         lines.append(f"    {name}: {_yaml(field.default)}")
     return "\n".join(lines) + "\n"
 
@@ -196,11 +200,12 @@ def _yaml(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, tuple):
         return f"[{', '.join(map(_yaml, value))}]" if value else '""'
-    return f'"{value}"' if isinstance(value, str) and not value.isidentifier() else str(value)
+    return f'"{value}"' if isinstance(value, str) else str(value)  # quoted, or YAML makes true of "on"
 
 
 def _element(field: dataclasses.Field[Any]) -> type:
-    return type(field.default[0]) if field.default else str
+    elements: tuple[Any, ...] = field.default  # type: ignore[assignment]  # a field of ours always has a default
+    return type(elements[0]) if elements else str
 
 
 def _elements(field: dataclasses.Field[Any], value: Any) -> list[Any]:
@@ -215,7 +220,7 @@ def _elements(field: dataclasses.Field[Any], value: Any) -> list[Any]:
     return [each for each in value if each != ""]
 
 
-def _single(field: dataclasses.Field[Any], kind: type, value: Any) -> Any:
+def _single(field: dataclasses.Field[Any], kind: type[Any], value: Any) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
@@ -224,7 +229,7 @@ def _single(field: dataclasses.Field[Any], kind: type, value: Any) -> Any:
         raise ParameterError(f"'{field.name}' is {value!r}; it must be {many}{names[kind]}")
     low, high = field.metadata["low"], field.metadata["high"]
     if low is not None and not low <= value <= high:  # false for NaN as well
-        raise ParameterError(f"'{field.name}' is {value!r}; it must be {low:g} to {high:g}")
+        raise ParameterError(f"'{field.name}' is {value!r}; it must be {low:.15g} to {high:.15g}")
     if kind is float and not math.isfinite(value):
         raise ParameterError(f"'{field.name}' is {value!r}; it must be a finite number")
     choices = field.metadata["choices"]

@@ -84,8 +84,8 @@ class PerceptionConfig:
     )
     warning_period_s: float = parameter(10.0, "equal warnings are logged once in so long", unit="s", low=0, high=3600)
 
-    def __post_init__(self) -> None:
-        """Raises ParameterError for what no single field can tell."""
+    def check(self) -> None:
+        """Raises ParameterError for what a field's own limits cannot tell."""
         if self.bundle:
             raise ParameterError(
                 f"bundle '{self.bundle}' is refused: this version serves the frozen model only; leave 'bundle' empty"
@@ -125,3 +125,7 @@ class PerceptionConfig:
 def default_file() -> str:
     """The text of config/perception.yaml."""
     return annotated_yaml(PerceptionConfig, HEADING)
+
+
+if __name__ == "__main__":
+    Path(__file__).parents[2].joinpath("config", "perception.yaml").write_text(default_file())

@@ -8,6 +8,7 @@ changes, so that no frame is decided by half of a change.
 from __future__ import annotations
 
 import gc
+import signal
 import sys
 import threading
 import time
@@ -46,6 +47,7 @@ from clipoint3d_ros.recognition.recognition import Recognition
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 FROZEN = 0  # the version of a model without an adapter
+EXIT_S = 10
 RELIABLE = QoSProfile(depth=10)
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL, reliability=ReliabilityPolicy.RELIABLE)
 
@@ -168,6 +170,7 @@ class PerceptionNode(LifecycleNode):
         """Load the model and warm it up; FAILURE with a sentence where that cannot be."""
         config = self._config
         try:
+            config.check()
             self._prepare_transforms(config)
             self._serving = Serving(config, self._load(config))
         except Exception as error:  # rclpy would swallow it without a word
@@ -344,9 +347,9 @@ class PerceptionNode(LifecycleNode):
     def _awaits_boxes(self) -> bool:
         """Whether clouds wait for boxes: when told so, or when left to decide and somebody publishes boxes."""
         form = self._config.input_form
-        return form == "boxes" or (form == "auto" and self._publishers(1) > 0)
+        return form == "boxes" or (form == "auto" and self._announced(1) > 0)
 
-    def _publishers(self, number: int) -> int:
+    def _announced(self, number: int) -> int:
         return self.count_publishers(self._inputs[number].topic_name) if self._inputs else 0
 
     @property
@@ -377,10 +380,10 @@ class PerceptionNode(LifecycleNode):
     def _silence(self) -> str:
         """A sentence where clouds are announced and none arrives; else ""."""
         limit, silent_s = self._config.silence_s, time.monotonic() - self._heard_s
-        if not limit or silent_s < limit or not self._publishers(0):
+        if not limit or silent_s < limit or not self._announced(0):
             return ""
         return (
-            f"{self._publishers(0)} publisher(s) on {self._points_topic}, but no cloud for {silent_s:.0f} s: large "
+            f"{self._announced(0)} publisher(s) on {self._points_topic}, but no cloud for {silent_s:.0f} s: large "
             "clouds are lost over Fast DDS's default transports; set FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA for "
             "publisher and node alike, or check that the publisher's QoS matches (best effort is asked for)"
         )
@@ -417,6 +420,17 @@ def _sentence(error: Exception) -> str:
     return str(error) if ours and str(error) else f"{type(error).__name__}: {error}"
 
 
+def _end_within(seconds: int) -> None:
+    """Let the operating system end the process if it has not ended by then.
+
+    Fast DDS 3.2 with LARGE_DATA may wait for ever for a TCP channel when its participant is destroyed, and does so
+    holding the interpreter's lock, so that nothing in Python could end it. All of ours is finished by then.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(seconds)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """`ros2 run clipoint3d_ros perception_node`; SIGINT and SIGTERM end it cleanly."""
     rclpy.init(args=list(arguments) if arguments is not None else None)
@@ -433,6 +447,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         if node is not None:
             node.close()
+            _end_within(EXIT_S)
             executor.shutdown()
             node.destroy_node()
         rclpy.try_shutdown()

@@ -98,7 +98,7 @@ def read_columns(cloud: Any, layout: Layout, names: Sequence[str]) -> list[np.nd
     ROS's own reader is used where it is installed and knows the layout: it ignores row padding and swaps foreign
     byte orders inside the message, so those clouds are read by strides here.
     """
-    read_points = _ros_reader(type(cloud)) if layout.plain else None
+    read_points = _ros_reader(cloud.__class__) if layout.plain else None
     if read_points is not None:
         structured = read_points(cloud, field_names=list(names))
         return [structured[name] for name in names]
@@ -175,7 +175,7 @@ def _finite(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np
     points = np.empty((len(x), 3), np.float32)
     with np.errstate(over="ignore", invalid="ignore"):  # a float64 beyond float32 is no measurement: it becomes Inf
         points[:, 0], points[:, 1], points[:, 2] = x, y, z
-    finite = np.isfinite(points).all(1)
+    finite = np.asarray(np.isfinite(points).all(1))
     return (points, finite) if finite.all() else (points[finite], finite)
 
 
@@ -202,7 +202,7 @@ def _bytes(data: Any) -> np.ndarray:
         raise Malformed("length", f"the cloud's data is not bytes: {error}") from None
 
 
-@functools.lru_cache(maxsize=8)
+@functools.cache
 def _ros_reader(kind: type) -> Callable[..., np.ndarray] | None:
     """sensor_msgs_py's reader, where it is installed and `kind` is the message it accepts."""
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -44,23 +45,23 @@ MALFORMED = {
     "no x": ("fields", lambda: with_fields(Y, Z, LABEL)),
     "no y": ("fields", lambda: with_fields(X, Z, LABEL)),
     "no z": ("fields", lambda: with_fields(X, Y, LABEL)),
-    "X in capitals": ("fields", lambda: with_fields(X._replace(name="X"), Y, Z, LABEL)),
-    "two x": ("fields", lambda: with_fields(X, X._replace(offset=12), Y, Z)),
+    "X in capitals": ("fields", lambda: with_fields(replace(X, name="X"), Y, Z, LABEL)),
+    "two x": ("fields", lambda: with_fields(X, replace(X, offset=12), Y, Z)),
     "two labels": ("fields", lambda: with_fields(X, Y, Z, LABEL, LABEL, point_step=16)),
-    "three numbers in x": ("fields", lambda: with_fields(X._replace(count=3), LABEL, Y, Z)),
-    "no number in x": ("fields", lambda: with_fields(X._replace(count=0), Y, Z, LABEL)),
-    "two numbers in the label": ("fields", lambda: with_fields(X, Y, Z, LABEL._replace(datatype=4, count=2))),
-    "x over y": ("fields", lambda: with_fields(X, Y._replace(offset=2), Z, LABEL)),
-    "label over z": ("fields", lambda: with_fields(X, Y, Z, LABEL._replace(offset=9))),
+    "three numbers in x": ("fields", lambda: with_fields(replace(X, count=3), LABEL, Y, Z)),
+    "no number in x": ("fields", lambda: with_fields(replace(X, count=0), Y, Z, LABEL)),
+    "two numbers in the label": ("fields", lambda: with_fields(X, Y, Z, replace(LABEL, datatype=4, count=2))),
+    "x over y": ("fields", lambda: with_fields(X, replace(Y, offset=2), Z, LABEL)),
+    "label over z": ("fields", lambda: with_fields(X, Y, Z, replace(LABEL, offset=9))),
     "an unread field over z": ("fields", lambda: with_fields(X, Y, Z, Field("rgb", 8, FLOAT, 1), LABEL)),
-    "negative offset": ("fields", lambda: with_fields(X._replace(offset=-4), Y, Z, LABEL)),
-    "offset that is no number": ("fields", lambda: with_fields(X._replace(offset="0a"), Y, Z, LABEL)),
-    "datatype 0 for z": ("datatype", lambda: with_fields(X, Y, Z._replace(datatype=0), LABEL)),
-    "datatype 9 for x": ("datatype", lambda: with_fields(X._replace(datatype=9), Y, Z, LABEL)),
-    "datatype 200 for the label": ("datatype", lambda: with_fields(X, Y, Z, LABEL._replace(datatype=200))),
-    "label past the point": ("stride", lambda: with_fields(X, Y, Z, LABEL._replace(offset=14))),
+    "negative offset": ("fields", lambda: with_fields(replace(X, offset=-4), Y, Z, LABEL)),
+    "offset that is no number": ("fields", lambda: with_fields(replace(X, offset="0a"), Y, Z, LABEL)),
+    "datatype 0 for z": ("datatype", lambda: with_fields(X, Y, replace(Z, datatype=0), LABEL)),
+    "datatype 9 for x": ("datatype", lambda: with_fields(replace(X, datatype=9), Y, Z, LABEL)),
+    "datatype 200 for the label": ("datatype", lambda: with_fields(X, Y, Z, replace(LABEL, datatype=200))),
+    "label past the point": ("stride", lambda: with_fields(X, Y, Z, replace(LABEL, offset=14))),
     "unread field past the point": ("stride", lambda: with_fields(X, Y, Z, LABEL, Field("n", 8, FLOAT, 3))),
-    "doubles in a point for floats": ("stride", lambda: with_fields(X, Y, Z._replace(datatype=8, offset=12), LABEL)),
+    "doubles in a point for floats": ("stride", lambda: with_fields(X, Y, replace(Z, datatype=8, offset=12), LABEL)),
     "point_step 0": ("stride", lambda: changed_cloud(good(), point_step=0)),
     "point_step 12": ("stride", lambda: changed_cloud(good(), point_step=12)),
     "point_step longer than the row allows": ("stride", lambda: changed_cloud(good(), point_step=32)),

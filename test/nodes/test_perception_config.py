@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from clipoint3d_ros.nodes.parameters import ParameterError, build, constraints
+from clipoint3d_ros.nodes.parameters import ParameterError, build, changed, constraints
 from clipoint3d_ros.nodes.perception_config import PerceptionConfig, default_file
 from clipoint3d_ros.recognition.classifier import ClassifierConfig
 
@@ -59,4 +59,4 @@ def test_classes_are_names_or_a_path(classes, source):
 )
 def test_what_no_node_should_serve(values, words):
     with pytest.raises(ParameterError, match=words):
-        build(PerceptionConfig, values)
+        changed(PerceptionConfig(), values, configured=True)

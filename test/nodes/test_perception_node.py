@@ -1,0 +1,395 @@
+"""The perception node over real DDS, with a classifier that needs no model."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+import time
+
+import numpy as np
+import pytest
+from clouds_made import FLAT, TABLE, TALL, changed_cloud, image_scene, scene
+
+pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+pytest.importorskip("vision_msgs.msg", reason="vision_msgs is not installed")
+
+import rclpy
+from peer import DOMAIN, OUTPUTS, Peer, labels, transports
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
+from stand_in import StandIn
+
+from clipoint3d_ros.nodes import perception_node
+from clipoint3d_ros.nodes.pointcloud import write_cloud
+
+pytestmark = pytest.mark.ros
+NUMBERS = itertools.count()
+
+
+@pytest.fixture
+def start(monkeypatch):
+    """Starts nodes with given parameters, each with a peer; ends them after the test."""
+    monkeypatch.setattr(perception_node, "Classifier", StandIn)
+    monkeypatch.setattr(StandIn, "delay_s", 0.0)
+    running = []
+
+    def run(active=True, **parameters):
+        with transports("UDPv4"):
+            return begin(active, parameters)
+
+    def begin(active, parameters):
+        namespace = f"unit_{os.getpid()}_{next(NUMBERS)}"
+        peer, context = Peer(namespace), Context()
+        rclpy.init(context=context, domain_id=DOMAIN)
+        overrides = [Parameter(name, value=value) for name, value in ({"warning_period_s": 0.0} | parameters).items()]
+        node = perception_node.PerceptionNode(context=context, namespace=namespace, parameter_overrides=overrides)
+        executor = SingleThreadedExecutor(context=context)
+        executor.add_node(node)
+        thread = threading.Thread(target=executor.spin, daemon=True)
+        thread.start()
+        running.append((peer, node, executor, thread, context))
+        if active:
+            peer.wait_until_active()
+        return peer
+
+    yield run
+    for peer, node, executor, thread, context in running:
+        executor.shutdown(timeout_sec=5)
+        thread.join(5)
+        node.close()
+        node.destroy_node()
+        rclpy.shutdown(context=context)
+        peer.close()
+
+
+def nothing_labelled():
+    return write_cloud(dict(zip("xyz", TABLE.T, strict=True)) | {"instance_id": np.ones(len(TABLE), np.uint8)})
+
+
+def test_a_labelled_cloud_is_answered_under_its_own_header(start):
+    peer = start(top_k=2)
+    peer.send(image_scene(), sec=7, nanosec=123)
+    message = peer.answer(7)
+    assert (message.header.frame_id, message.header.stamp.nanosec) == ("camera", 123)
+    assert labels(message) == {"5": "can", "9": "book"}
+    tall = message.detections[0]
+    assert tall.header == message.header
+    scores = [result.hypothesis.score for result in tall.results]
+    assert len(scores) == 2
+    assert scores == sorted(scores, reverse=True)
+    size, centre = tall.bbox.size, tall.bbox.center.position
+    np.testing.assert_allclose([size.x, size.y, size.z], [0.06, 0.06, 0.2], atol=0.004)
+    np.testing.assert_allclose([centre.x, centre.y, centre.z], [0.5, 0.1, 0.1], atol=0.004)
+    assert tall.results[0].pose.pose == tall.bbox.center
+
+
+def test_a_cloud_that_is_one_object(start):
+    peer = start()
+    peer.send(write_cloud(dict(zip("xyz", TALL.T, strict=True))), sec=1)
+    assert labels(peer.answer(1)) == {"": "can"}
+
+
+@pytest.mark.parametrize("boxes_first", [True, False])
+@pytest.mark.parametrize("form", ["auto", "boxes"])
+def test_a_cloud_with_boxes(start, form, boxes_first):
+    peer = start(input_form=form)
+    boxes = [("flat", (0.6, -0.2, 0.02), (0.2, 0.15, 0.03)), ("tall", (0.5, 0.1, 0.11), (0.06, 0.06, 0.18))]
+    cloud = write_cloud(dict(zip("xyz", np.concatenate([TABLE, TALL, FLAT]).T, strict=True)))
+    peer.send_boxes([], sec=1)  # makes the publisher known
+    peer.wait(lambda: peer.node.count_subscribers(f"{peer.base}/input/boxes"))
+    time.sleep(0.3)
+    steps = [lambda: peer.send(cloud, sec=2), lambda: peer.send_boxes(boxes, sec=2)]
+    for step in reversed(steps) if boxes_first else steps:
+        step()
+        time.sleep(0.1)
+    message = peer.answer(2)
+    assert labels(message) == {"flat": "book", "tall": "can"}
+    assert message.detections[1].bbox.size.z == pytest.approx(0.18), "the published box must be kept"
+
+
+def test_boxes_in_another_frame_are_refused_and_the_next_answered(start):
+    peer = start(input_form="boxes")
+    peer.send_boxes([("a", (0, 0, 0), (1, 1, 1))], sec=1, frame="map")
+    peer.send(scene(), sec=1)
+    assert peer.silent_on(1)
+    peer.send_boxes([("a", (0.5, 0.1, 0.1), (1, 1, 1))], sec=2)
+    peer.send(scene(), sec=2)
+    assert labels(peer.answer(2)) == {"a": "can"}
+    assert peer.diagnosis()["malformed.frame"] == "1"
+
+
+def test_a_cloud_without_objects_is_answered_with_none(start):
+    peer = start()
+    peer.send(nothing_labelled(), sec=3)
+    assert peer.answer(3).detections == []
+
+
+def test_malformed_clouds_are_counted_by_reason_and_the_node_goes_on(start):
+    peer = start()
+    good = scene()
+    broken = [
+        changed_cloud(good, data=good.data[:-1]),
+        changed_cloud(good, point_step=12),
+        changed_cloud(good, fields=good.fields[1:]),
+        changed_cloud(good, height=0),
+    ]
+    for sec, cloud in enumerate(broken, start=1):
+        peer.send(cloud, sec)
+        assert peer.silent_on(sec, seconds=0.2)
+    peer.send(good, 9)
+    assert labels(peer.answer(9)) == {"5": "can", "9": "book"}
+    rows = peer.diagnosis()
+    counted = {name: rows.get(f"malformed.{name}") for name in ("length", "stride", "fields", "size")}
+    assert counted == dict.fromkeys(counted, "1")
+    assert rows["malformed"] == "4"
+
+
+def test_an_unexpected_fault_costs_one_frame(start):
+    peer = start()
+    StandIn.fault = RuntimeError("out of memory")
+    peer.send(scene(), 1)
+    assert peer.silent_on(1)
+    peer.send(scene(), 2)
+    peer.answer(2)
+    assert peer.diagnosis()["failed"] == "1"
+
+
+def test_side_outputs_are_made_only_for_listeners(start, monkeypatch):
+    made = []
+    for name in ("marker_array", "mosaic", "features_image"):
+        original = getattr(perception_node, name)
+        monkeypatch.setattr(
+            perception_node, name, lambda *a, name=name, original=original: made.append(name) or original(*a)
+        )
+    peer = start()
+    peer.send(scene(), 1)
+    peer.answer(1)
+    assert made == []
+    for name in OUTPUTS:
+        if name != "detections":
+            peer.listen(name)
+    time.sleep(1)
+    peer.send(scene(), 2)
+    messages = {name: peer.answer(2, name) for name in OUTPUTS}
+    assert messages["frozen_detections"] == messages["detections"]
+    assert (messages["features"].height, messages["features"].width) == (2, 8)
+    assert messages["features"].encoding == "32FC1"
+    rows = np.frombuffer(messages["features"].data, "<f4").reshape(2, 8)
+    np.testing.assert_allclose(rows, 8**-0.5, rtol=1e-5)
+    texts = [m.text for m in messages["markers"].markers if m.text]
+    assert texts == ["can 80 %", "book 80 %"]
+    assert messages["markers"].markers[0].action == 3
+    assert messages["views"].encoding == "rgb8"
+    assert len(messages["views"].data) == messages["views"].height * messages["views"].step
+    peer.send(nothing_labelled(), 3)
+    peer.answer(3)
+    assert len(peer.answer(3, "markers").markers) == 1, "the last frame's markers must go"
+
+
+def test_vision_info_waits_for_late_listeners_and_says_frozen(start):
+    peer = start()
+    late = peer.wait(lambda: peer.heard["vision_info"], what="vision_info")[-1]
+    assert (late.method, late.database_version) == ("stand-in", 0)
+    assert late.database_location == f"{peer.base}/classes"
+
+
+def test_the_lifecycle_is_walked_from_outside(start):
+    peer = start(active=False, autostart=False)
+    assert peer.state() == "unconfigured"
+    assert peer.transition("configure")
+    assert peer.state() == "inactive"
+    assert peer.node.count_subscribers(f"{peer.base}/input/points") == 0
+    assert peer.transition("activate")
+    peer.wait_until_active()
+    peer.send(scene(), 1)
+    peer.answer(1)
+    assert peer.transition("deactivate")
+    peer.send(scene(), 2)
+    assert peer.silent_on(2)
+    assert peer.transition("activate")
+    peer.wait_until_active()
+    peer.send(scene(), 3)
+    peer.answer(3)
+    assert peer.transition("deactivate")
+    assert peer.transition("cleanup")
+    assert peer.state() == "unconfigured"
+    assert peer.transition("configure")
+    assert peer.transition("shutdown")
+    assert peer.state() == "finalized"
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [{"backbone": "ViT-B-16"}, {"bundle": "/tmp/bundle"}, {"classes": "/nowhere.yaml"}, {"gravity_frame": "base_link"}],
+)
+def test_configure_fails_in_words_and_can_be_mended(start, parameters, capfd):
+    if "gravity_frame" in parameters:
+        pytest.importorskip("lifecycle_msgs")
+        if _has_tf2():
+            pytest.skip("tf2_ros is installed here")
+    peer = start(active=False, autostart=False, **parameters)
+    assert not peer.transition("configure")
+    assert peer.state() == "unconfigured"
+    name = next(iter(parameters))
+    assert peer.set(**{name: ""}) == (True, "")
+    assert peer.transition("configure")
+    logged = capfd.readouterr().err
+    assert "cannot configure: " in logged
+    assert "Traceback" not in logged
+
+
+def _has_tf2():
+    try:
+        import tf2_ros  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def test_classes_change_between_frames(start):
+    peer = start()
+    peer.send(scene(), 1)
+    assert labels(peer.answer(1)) == {"5": "can", "9": "book"}
+    assert peer.set(classes=["bottle", "plate"]) == (True, "")
+    peer.send(scene(), 2)
+    assert labels(peer.answer(2)) == {"5": "bottle", "9": "plate"}
+    successful, reason = peer.set(classes="/no/such.yaml")
+    assert not successful
+    assert "no class file" in reason
+    peer.send(scene(), 3)
+    assert labels(peer.answer(3)) == {"5": "bottle", "9": "plate"}
+
+
+def test_live_changes_are_taken_or_refused_in_words(start):
+    peer = start()
+    assert peer.set(unknown_below=0.9) == (True, "")
+    assert peer.set(top_k=1) == (True, "")
+    peer.send(scene(), 1)
+    message = peer.answer(1)
+    assert labels(message) == {"5": "unknown", "9": "unknown"}
+    assert len(message.detections[0].results) == 1
+    assert peer.set(unknown_below=0) == (True, ""), "a whole number is a number"
+    assert peer.set(ignore_instances=[0, 1, 9]) == (True, "")
+    peer.send(scene(), 2)
+    assert labels(peer.answer(2)) == {"5": "can"}
+    refused = {
+        "unknown_below": (2.0, "range"),
+        "selection": ("best", "auto, sensor, entropy, all"),
+        "backbone": ("ViT-B-32", "while the node is configured"),
+        "bundle": ("/tmp/x", "is refused"),
+        "up": ([0.0, 0.0, 0.0], "all zero"),
+        "top_k": ("many", "whole number"),
+    }
+    for name, (value, words) in refused.items():
+        successful, reason = peer.set(**{name: value})
+        assert not successful, f"{name} took {value}"
+        assert words in reason, f"{name}: '{reason}'"
+
+
+def test_enable_closes_and_opens_the_gate(start):
+    peer = start()
+    answer = peer.enable(False)
+    assert answer.success
+    assert "ignored" in answer.message
+    peer.send(scene(), 1)
+    assert peer.silent_on(1)
+    assert peer.enable(True).success
+    peer.send(scene(), 2)
+    peer.answer(2)
+
+
+def test_reset_says_that_the_frozen_model_answers(start):
+    peer = start()
+    answer = peer.reset()
+    assert answer.success
+    assert "frozen" in answer.message
+
+
+def test_reset_before_configure_says_so(start):
+    peer = start(active=False, autostart=False)
+    answer = peer.reset()
+    assert not answer.success
+    assert "configure" in answer.message
+
+
+def test_the_newest_cloud_wins_and_drops_are_counted(start):
+    peer = start()
+    StandIn.delay_s = 0.4
+    for sec in range(1, 7):
+        peer.send(scene(), sec)
+        time.sleep(0.03)
+    peer.answer(6)
+    answered = [m.header.stamp.sec for m in peer.heard["detections"]]
+    assert answered[-1] == 6
+    assert len(answered) <= 3, f"stale frames were answered: {answered}"
+    rows = peer.diagnosis()
+    assert int(rows["dropped"]) == 6 - len(answered)
+    assert float(rows["project_ms_p50"]) >= 400
+
+
+def test_time_that_jumps_back_is_noticed_and_answered(start):
+    peer = start()
+    for sec in (100, 101, 5, 6):
+        peer.send(scene(), sec)
+        peer.answer(sec)
+    assert peer.diagnosis()["time_jumps"] == "1"
+
+
+def test_diagnostics_tell_every_stage_and_the_state(start):
+    peer = start()
+    peer.send(scene(), 1)
+    peer.answer(1)
+    rows = peer.diagnosis()
+    assert rows["state"] == "active"
+    assert rows["adapter_version"] == "0"
+    assert rows["processed"] == "1"
+    assert float(rows["rss_mb"]) > 10
+    assert all(float(rows[f"{stage}_ms_max"]) >= 0 for stage in ("decode", "project", "encode", "decide", "publish"))
+    assert float(rows["total_ms_p50"]) > 0
+
+
+def test_announced_clouds_that_never_come_are_warned_of(start, capfd):
+    peer = start(silence_s=0.5)
+    time.sleep(2.5)
+    rows = peer.diagnosis()
+    assert rows["level"] == b"\x01"
+    assert "FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA" in rows["message"]
+    assert "FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA" in capfd.readouterr().err
+
+
+def test_parameters_carry_description_unit_and_range(start):
+    from rcl_interfaces.srv import DescribeParameters
+
+    peer = start()
+    request = DescribeParameters.Request(names=["tf_timeout_s", "selection", "classes", "top_k"])
+    timeout, selection, classes, top_k = peer.ask(DescribeParameters, "describe_parameters", request).descriptors
+    assert "[s]" in timeout.description
+    assert timeout.floating_point_range[0].to_value == 10
+    assert "sensor | entropy" in selection.additional_constraints
+    assert "class names" in classes.description
+    assert top_k.integer_range[0].from_value == 1
+
+
+def test_no_attribute_of_ours_hides_one_of_rclpy_s():
+    """rclpy keeps `_publishers`, `_timers`, … on the same object; hiding one breaks it somewhere else."""
+    from rclpy.lifecycle import LifecycleNode
+
+    context = Context()
+    rclpy.init(context=context, domain_id=DOMAIN)
+    with transports("UDPv4"):
+        plain, ours = LifecycleNode("plain", context=context), None
+    try:
+        parameters = [Parameter("autostart", value=False)]
+        ours = perception_node.PerceptionNode(context=context, parameter_overrides=parameters)
+        mine = (set(vars(ours)) - set(vars(plain))) | set(vars(perception_node.PerceptionNode))
+        theirs = set(vars(plain)) | set(dir(LifecycleNode))
+        public = {"on_configure", "on_activate", "on_deactivate", "on_cleanup", "on_shutdown", "on_error"}
+        python = {name for name in mine if name.startswith("__")}
+        assert mine & theirs <= public | python
+    finally:
+        plain.destroy_node()
+        if ours is not None:
+            ours.destroy_node()
+        rclpy.shutdown(context=context)
