@@ -30,23 +30,24 @@ need_packages() {
     rm -f "$log"
 }
 
-usable_python() { "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' > /dev/null 2>&1; }
-
-choose_python() {
-    local candidate
-    for candidate in ${PYTHON:-python3 python3.12 python3.11 python3.10}; do
-        if usable_python "$candidate"; then echo "$candidate"; return; fi
-    done
-    fail "no Python 3.10, 3.11 or 3.12 among ${PYTHON:-python3, python3.12, python3.11, python3.10};" \
-        "install one or name it with PYTHON=…"
+# Prints which Python it is, if it is one that fits.
+identity() {
+    "$1" -S -c 'import sys; (3, 10) <= sys.version_info[:2] <= (3, 12) or sys.exit(1); print(sys.version, sys.base_prefix)' \
+        2> /dev/null
 }
 
-python="$(choose_python)"
+python=
+for candidate in ${PYTHON:-python3 python3.12 python3.11 python3.10}; do
+    if version="$(identity "$candidate")"; then python="$candidate" && break; fi
+done
+[ -n "$python" ] || fail "no Python 3.10, 3.11 or 3.12 among ${PYTHON:-python3, python3.12, python3.11, python3.10};" \
+    "install one or name it with PYTHON=…"
 
 # Where ROS comes from: a sourced installation, wheels, or (no wheels for this processor) nowhere.
 ros=wheels
+rclpy=
 if [ -n "${ROS_DISTRO:-}" ] && [ -n "${AMENT_PREFIX_PATH:-}" ]; then
-    if "$python" -c 'import rclpy' > /dev/null 2>&1; then
+    if rclpy="$("$python" -c 'import rclpy; print(rclpy.__file__)' 2> /dev/null)"; then
         ros="$ROS_DISTRO"
     else
         say "ROS $ROS_DISTRO is sourced, but $python cannot import rclpy; taking ROS 2 from wheels instead"
@@ -67,9 +68,8 @@ missing="$(missing_libraries | xargs)"
 # The environment's name: a hash of everything that decides what is in it.
 key="$(
     cd "$env_dir"
-    { find . -type f -not -path '*/__pycache__/*' -not -name activate.sh -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
-      "$python" -c 'import sys; print(sys.version, sys.base_prefix)'
-      echo "$(uname -m) $ros ${ROS_DISTRO:+$AMENT_PREFIX_PATH}"; } | sha256sum | cut -c1-12
+    { sha256sum setup.sh build_messages.py requirements*.txt messages/*/*.* messages/*/msg/*.msg
+      echo "$(uname -m) $version $ros $rclpy"; } | sha256sum | cut -c1-12
 )"
 venv="$cache/venv-$key"
 
