@@ -32,6 +32,11 @@ class PerceptionConfig:
     device: str = parameter("", "torch device such as cpu or cuda:0; empty: a GPU where there is one", live=False)
     # recognition
     points: int = parameter(1024, "points per object after resampling", unit="points", low=16, high=65536)
+    resampling: str = parameter(
+        "random",
+        "how those points are chosen: a fixed random subset, or farthest points for even cover",
+        choices=("random", "farthest"),
+    )
     selection: str = parameter(
         "auto",
         "which depth views decide: those facing the sensor, the certain ones, or all; auto: sensor where known",
@@ -99,6 +104,7 @@ class PerceptionConfig:
     def classifier(self) -> ClassifierConfig:
         return ClassifierConfig(
             points=self.points,
+            resampling=self.resampling,
             selection=self.selection,
             unknown_below=self.unknown_below,
             max_views=self.max_views,

@@ -385,7 +385,7 @@ class PerceptionNode(LifecycleNode):
         return (
             f"{self._announced(0)} publisher(s) on {self._points_topic}, but no cloud for {silent_s:.0f} s: large "
             "clouds are lost over Fast DDS's default transports; set FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA for "
-            "publisher and node alike, or check that the publisher's QoS matches (best effort is asked for)"
+            "publisher and node alike, and leave ROS_AUTOMATIC_DISCOVERY_RANGE at SUBNET (LOCALHOST loses them too)"
         )
 
     def _announce(self) -> None:

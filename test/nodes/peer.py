@@ -105,6 +105,13 @@ class Peer:
         self.wait(lambda: self.node.count_publishers(topic), what="the node's publisher")
         time.sleep(0.2)  # both directions matched
 
+    def knock(self, cloud, seconds=60.0) -> None:
+        """Send a cloud under stamp 0 until it is answered: TCP channels between processes take their time."""
+        end = time.monotonic() + seconds
+        while self.silent_on(0, seconds=0.5):
+            assert time.monotonic() < end, f"no cloud was answered within {seconds:g} s"
+            self.send(cloud, 0)
+
     def send(self, cloud, sec, frame="camera", nanosec=0) -> None:
         header = Header(frame_id=frame)
         header.stamp.sec, header.stamp.nanosec = sec, nanosec
