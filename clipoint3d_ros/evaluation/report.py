@@ -127,7 +127,7 @@ def draw_windows(path: Path, windows: Sequence[Mapping[str, Any]]) -> None:
     axes.set_ylabel("accuracy, %")
     axes.grid(alpha=0.3)
     if windows:
-        axes.legend(loc="lower right")
+        axes.legend(loc="best")
     figure.savefig(path, bbox_inches="tight")
 
 
