@@ -94,6 +94,8 @@ def changed(config: Config, values: Mapping[str, Any], configured: bool) -> Conf
     fields = _fields(type(config))
     for name, value in values.items():
         field = fields.get(name)
+        if value is None:
+            raise ParameterError(f"'{name}' cannot be removed; set it to a value")
         if field is None or field.metadata["live"] or not configured:
             continue
         if coerced(field, value) != getattr(config, name):
@@ -215,6 +217,8 @@ def _elements(field: dataclasses.Field[Any], value: Any) -> list[Any]:
             return [word for word in words if word]
         if not any(words):
             return []
+    if value is None:
+        return []  # what ROS makes of `[]` in a parameter file
     if isinstance(value, str) or not hasattr(value, "__len__"):
         return [value]
     return [each for each in value if each != ""]

@@ -45,6 +45,7 @@ class Made:
         ("up", [], ()),
         ("up", "", ()),
         ("ids", [], ()),
+        ("ids", None, ()),
         ("ids", 7, (7,)),
         ("enabled", False, False),
     ],
@@ -83,6 +84,11 @@ def test_a_field_that_is_not_live_changes_only_while_unconfigured():
     assert changed(made, {"form": "auto", "count": 4}, configured=True).count == 4
     with pytest.raises(ParameterError, match="clean it up"):
         changed(made, {"form": "fixed"}, configured=True)
+
+
+def test_a_parameter_is_never_removed():
+    with pytest.raises(ParameterError, match="cannot be removed"):
+        changed(Made(), {"ids": None}, configured=True)
 
 
 def test_no_names_are_an_empty_text_for_ros():

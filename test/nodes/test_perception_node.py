@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import itertools
 import os
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -370,6 +373,35 @@ def test_parameters_carry_description_unit_and_range(start):
     assert "sensor | entropy" in selection.additional_constraints
     assert "class names" in classes.description
     assert top_k.integer_range[0].from_value == 1
+
+
+def test_a_program_with_an_unusable_parameter_ends_with_one_sentence():
+    command = [sys.executable, "-m", "clipoint3d_ros.nodes.perception_node", "--ros-args", "-p", "top_k:=many"]
+    root = str(Path(__file__).parents[2])
+    environment = os.environ | {"ROS_DOMAIN_ID": str(DOMAIN), "PYTHONPATH": root}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 1
+    assert ended.stderr.strip() == "perception_node: 'top_k' is 'many'; it must be a whole number"
+
+
+def test_a_parameter_file_may_say_none_and_whole_numbers(tmp_path, monkeypatch):
+    """What ROS's own parser makes of empty lists and of 0 where 0.0 is meant must not stop the node."""
+    monkeypatch.setattr(perception_node, "Classifier", StandIn)
+    settings = tmp_path / "p.yaml"
+    lines = ["autostart: false", "ignore_instances: []", "viewpoint: []", "up: [0, 1, 0]", "unknown_below: 0"]
+    settings.write_text("/**:\n  ros__parameters:\n" + "".join(f"    {line}\n" for line in lines))
+    context = Context()
+    with transports("UDPv4"):
+        rclpy.init(context=context, domain_id=DOMAIN)
+        node = perception_node.PerceptionNode(
+            context=context, cli_args=["--ros-args", "--params-file", str(settings)], use_global_arguments=False
+        )
+    try:
+        config = node._config
+        assert (config.ignore_instances, config.viewpoint, config.up) == ((), (), (0.0, 1.0, 0.0))
+    finally:
+        node.destroy_node()
+        rclpy.shutdown(context=context)
 
 
 def test_no_attribute_of_ours_hides_one_of_rclpy_s():
