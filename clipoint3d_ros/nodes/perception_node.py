@@ -450,7 +450,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _end_within(EXIT_S)
             executor.shutdown()
             node.destroy_node()
-        rclpy.try_shutdown()
+        if rclpy.ok():
+            rclpy.shutdown()
     return 0
 
 

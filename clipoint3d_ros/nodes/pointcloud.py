@@ -196,10 +196,10 @@ def _bytes(data: Any) -> np.ndarray:
         return np.frombuffer(data, np.uint8)
     except (TypeError, ValueError, BufferError):
         pass
-    try:
-        return np.ascontiguousarray(data, np.uint8).reshape(-1)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise Malformed("length", f"the cloud's data is not bytes: {error}") from None
+    values = np.asarray(data)
+    if values.dtype.kind not in "iu" or (values.size and not 0 <= values.min() <= values.max() <= 255):
+        raise Malformed("length", f"the cloud's data is {type(data).__name__} of {values.dtype}, not bytes")
+    return values.astype(np.uint8).reshape(-1)
 
 
 @functools.cache

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -338,6 +339,42 @@ def test_time_that_jumps_back_is_noticed_and_answered(start):
         peer.send(scene(), sec)
         peer.answer(sec)
     assert peer.diagnosis()["time_jumps"] == "1"
+
+
+def test_a_cloud_without_its_transform_is_skipped_and_counted(start, monkeypatch):
+    """tf2_ros is not on every machine; a stand-in of its face knows the frame only from the second cloud on."""
+    known = threading.Event()
+
+    class Buffer:
+        def lookup_transform(self, target, source, time, timeout):
+            if not known.is_set():
+                raise LookupError(f"{source} is unknown")
+            turn = SimpleNamespace(x=0.0, y=0.0, z=0.0, w=1.0)
+            shift = SimpleNamespace(x=0.0, y=0.0, z=1.0)
+            return SimpleNamespace(transform=SimpleNamespace(rotation=turn, translation=shift))
+
+    tf2 = ModuleType("tf2_ros")
+    tf2.Buffer, tf2.TransformException = Buffer, LookupError
+    tf2.TransformListener = lambda buffer, node, spin_thread: SimpleNamespace()
+    monkeypatch.setitem(sys.modules, "tf2_ros", tf2)
+    peer = start(gravity_frame="base_link")
+    peer.send(scene(), 1)
+    assert peer.silent_on(1)
+    known.set()
+    peer.send(scene(), 2)
+    peer.answer(2)
+    assert peer.diagnosis()["skipped_no_transform"] == "1"
+
+
+def test_services_are_answered_while_a_frame_is_worked_on(start):
+    peer = start()
+    StandIn.delay_s = 1.5
+    peer.send(scene(), 1)
+    time.sleep(0.2)
+    asked = time.monotonic()
+    assert peer.state() == "active"
+    assert time.monotonic() - asked < 1
+    peer.answer(1)
 
 
 def test_diagnostics_tell_every_stage_and_the_state(start):
