@@ -14,7 +14,7 @@ def augment(points: Tensor, camera: Tensor, count: int, rng: torch.Generator) ->
     Args:
         points: (B, P, 3) y up, mean at the origin; a camera's clouds have the sensor at +z.
         camera: (B,) bool; these mostly keep their azimuth, the others turn freely.
-        count: points kept.
+        count: points of the result.
         rng: draws everything.
 
     Returns:
@@ -28,7 +28,8 @@ def augment(points: Tensor, camera: Tensor, count: int, rng: torch.Generator) ->
     def normal(*shape: int) -> Tensor:
         return torch.randn(shape, generator=rng)
 
-    keep = torch.stack([torch.randperm(size, generator=rng)[:count] for _ in range(batch)])
+    turn = torch.arange(count) % size  # a cloud of fewer points repeats them
+    keep = torch.stack([torch.randperm(size, generator=rng)[turn] for _ in range(batch)])
     cloud = points.float().gather(1, keep[..., None].expand(-1, -1, 3))
     free = ~camera | (uniform(batch) < 0.25)
     yaw = torch.where(free, uniform(batch) * 2 * math.pi, normal(batch) * math.radians(12))

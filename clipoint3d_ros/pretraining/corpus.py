@@ -142,7 +142,8 @@ def _complete(job: _Job, rng: np.random.Generator) -> Iterator[tuple[np.ndarray,
 
 def _seen(job: _Job, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, str, float, tuple[str, ...]]]:
     layout = tabletop.scene_config(job.classes)
-    for i in range(PIECE):
+    total = job.config.floor_scenes if job.kind == "floor" else job.config.tabletop_scenes
+    for i in range(min(PIECE, total - job.index * PIECE)):
         placed = tabletop.populate(job.classes, rng, layout)
         camera = DepthCamera() if rng.random() < 0.5 else DepthCamera().scaled(0.75)
         scene = tabletop.observe(f"{job.kind}{job.index}-{i}", placed, rng, layout, camera)

@@ -32,7 +32,12 @@ class HeldOut:
 def held_out_config(config: CorpusConfig) -> CorpusConfig:
     """A small corpus of the same kind, with a seed no training uses."""
     return replace(
-        config, complete=20, tabletop_scenes=400, floor_scenes=150, frequent=(), seed=config.seed + HELD_OUT_SEED
+        config,
+        complete=min(config.complete, 20),
+        tabletop_scenes=min(config.tabletop_scenes, 400),
+        floor_scenes=min(config.floor_scenes, 150),
+        frequent=(),
+        seed=config.seed + HELD_OUT_SEED,
     )
 
 

@@ -146,6 +146,7 @@ def publish(run: Run, config: PretrainConfig, folder: Path, temperature: float, 
         k: v.half().contiguous() if v.is_floating_point() and v.ndim > 0 else v.contiguous() for k, v in state.items()
     }
     save_file(half, folder / WEIGHTS_FILE)
+    (folder / WEIGHTS_FILE).chmod(0o644)  # safetensors writes for its owner alone; an install must be readable
     (folder / CONFIG_FILE).write_text(json.dumps(described, indent=2) + "\n")
 
 

@@ -1,0 +1,156 @@
+"""Pretraining in the small: generation and training resume with the same result, and training learns."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from conftest import SMALL
+
+from clipoint3d_ros.clip.backbone import load_backbone
+from clipoint3d_ros.clip.descriptions import load_descriptions
+from clipoint3d_ros.pretraining import heldout
+from clipoint3d_ros.pretraining.augment import augment
+from clipoint3d_ros.pretraining.captions import class_caption, object_caption
+from clipoint3d_ros.pretraining.config import CorpusConfig, PretrainConfig, TrainingConfig, load_pretrain_config
+from clipoint3d_ros.pretraining.corpus import generate
+from clipoint3d_ros.pretraining.training import publish, train
+from clipoint3d_ros.resources import config_file
+
+CPU = torch.device("cpu")
+CORPUS = CorpusConfig(complete=30, tabletop_scenes=8, floor_scenes=0, points=512, min_points=100)
+TRAINING = TrainingConfig(steps=12, objects=12, views=2, tokens=16, learning_rate=3e-3, warmup=4, checkpoint_every=4)
+CONFIG = PretrainConfig("small", CORPUS, SMALL, replace(TRAINING, precision="fp32"))
+
+
+@pytest.fixture(scope="module")
+def classes(tmp_path_factory):
+    path = tmp_path_factory.mktemp("classes") / "three.yaml"
+    path.write_text("classes: {box: [six flat faces], bottle: [a narrow neck], plate: [a flat round disc]}\n")
+    return load_descriptions(path)
+
+
+@pytest.fixture(scope="module")
+def corpus(classes, tmp_path_factory):
+    return generate(classes.names, CORPUS, tmp_path_factory.mktemp("corpus"), workers=0, progress=False)
+
+
+def test_the_corpus_holds_complete_and_camera_clouds_of_every_class(corpus):
+    assert corpus.points.shape[1:] == (512, 3)
+    for seen in (False, True):
+        assert set(corpus.labels[corpus.camera == seen]) == {0, 1, 2}
+    assert np.isfinite(corpus.points).all()
+    assert np.abs(corpus.points.astype(np.float32).mean(1)).max() < 0.02, "clouds are centred"
+    assert (corpus.elevation[corpus.camera] > 0).all()
+    assert all(words[-1] in ("standing", "lying", "upside down") for words in corpus.words)
+    # The camera saw the side at +z: its clouds have most of their points there, in front of their own box's middle.
+    front = corpus.points[corpus.camera][..., 2].astype(np.float32)
+    middle = (front.max(1) + front.min(1)) / 2
+    assert np.median(front.mean(1) - middle) > 0
+
+
+def test_generation_goes_on_where_it_was_killed_and_is_the_same(classes, tmp_path, corpus):
+    again = generate(classes.names, CORPUS, tmp_path, workers=0, progress=False)
+    pieces = sorted(tmp_path.rglob("*.npz"))
+    assert pieces
+    pieces[-1].unlink()
+    resumed = generate(classes.names, CORPUS, tmp_path, workers=0, progress=False)
+    assert np.array_equal(again.points, resumed.points)
+    assert np.array_equal(again.points, corpus.points)
+    other = generate(classes.names, replace(CORPUS, seed=1), tmp_path, workers=0, progress=False)
+    assert not np.array_equal(other.points[:10], corpus.points[:10])
+
+
+def test_a_class_without_a_shape_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="no procedural shape for spoon"):
+        generate(("box", "spoon"), CORPUS, tmp_path, workers=0)
+
+
+def test_training_stopped_and_resumed_equals_training_in_one_go(corpus, classes, tmp_path):
+    whole = train(CONFIG, corpus, classes, tmp_path / "whole", CPU)
+    train(CONFIG, corpus, classes, tmp_path / "parts", CPU, stop_at=5)
+    resumed = train(CONFIG, corpus, classes, tmp_path / "parts", CPU)
+    assert resumed.step == whole.step == 12
+    for (name, a), b in zip(whole.average.named_parameters(), resumed.average.parameters(), strict=True):
+        assert torch.equal(a, b), f"{name} differs after a resume"
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(corpus, classes, tmp_path):
+    train(CONFIG, corpus, classes, tmp_path, CPU, stop_at=1)
+    other = replace(CONFIG, training=replace(CONFIG.training, learning_rate=1e-4))
+    with pytest.raises(ValueError, match="of another configuration"):
+        train(other, corpus, classes, tmp_path, CPU)
+
+
+def test_training_learns_and_its_model_can_be_published_and_served(corpus, classes, tmp_path):
+    figures = []
+    config = replace(CONFIG, training=replace(CONFIG.training, steps=150, warmup=10, ema=0.9))
+    run = train(config, corpus, classes, tmp_path, CPU, report=lambda _, told: figures.append(told))
+    first, last = (np.mean([f["accuracy"] for f in part]) for part in (figures[:10], figures[-10:]))
+    assert last > first + 0.15, f"accuracy went from {first:.2f} to {last:.2f}"
+    publish(run, config, tmp_path / "small", 1.7, {"steps": run.step})
+    backbone = load_backbone(f"local-dir:{tmp_path / 'small'}", device="cpu")
+    assert backbone.temperature == 1.7
+    told = heldout.measure(backbone, classes, corpus)
+    assert told.complete > 0.6
+    embedding = backbone.model.token_embedding.weight
+    unseen = backbone.tokenizer(["xylophone quasar"])[0, 1]
+    assert (embedding[unseen] == 0).all(), "a word never met says nothing"
+    assert json.loads((tmp_path / "small" / "open_clip_config.json").read_text())["clipoint3d"]["drop_empty"]
+
+
+def test_augmented_clouds_stay_clouds():
+    rng = torch.Generator().manual_seed(0)
+    points = torch.randn(6, 512, 3, generator=rng)
+    camera = torch.tensor([True, False] * 3)
+    first = augment(points, camera, 256, torch.Generator().manual_seed(1))
+    assert first.shape == (6, 256, 3)
+    assert torch.isfinite(first).all()
+    assert torch.equal(first, augment(points, camera, 256, torch.Generator().manual_seed(1)))
+    assert not torch.equal(first, augment(points, camera, 256, torch.Generator().manual_seed(2)))
+
+
+def test_captions_say_the_class_and_only_true_words(classes):
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        assert "bottle" in class_caption(classes, 1, rng)
+        told = object_caption("mug", ("with a handle", "hollow", "lying"), rng)
+        assert "mug" in told
+        assert "lying" in told
+        assert "standing" not in told
+        assert "{" not in told
+    assert object_caption("mug", ("standing",), rng)
+
+
+def test_temperature_is_recovered():
+    rng = torch.Generator().manual_seed(0)
+    logits = torch.randn(4000, 5, generator=rng) * 2
+    labels = torch.distributions.Categorical(logits=logits).sample()
+    assert heldout.fit_temperature(logits * 3, labels) == pytest.approx(3, rel=0.15)
+
+
+def test_macro_accuracy_counts_classes_evenly():
+    assert heldout.macro_accuracy(np.array([0, 0, 0, 0]), np.array([0, 0, 0, 1])) == 0.5
+
+
+def test_published_configurations_are_readable_and_mistakes_are_named(tmp_path):
+    config = load_pretrain_config(config_file("pretrain/clipoint3d-tiny.yaml"))
+    assert config.name == "clipoint3d-tiny"
+    for text, complaint in [
+        ("name: a\ntraining: {stepps: 3}", "unknown key 'stepps'"),
+        ("name: a\ntraining: {steps: many}", "'steps' of .* must be int"),
+        ("corpus: {}", "'name'"),
+        ("name: a\nmodle: {}", "unknown keys"),
+    ]:
+        path = tmp_path / "model.yaml"
+        path.write_text(text)
+        with pytest.raises(ValueError, match=complaint):
+            load_pretrain_config(path)
+    path.write_text(yaml.safe_dump({"name": "a", "model": {"stem": [4, 8]}, "training": {"ema": 1}}))
+    read = load_pretrain_config(path)
+    assert read.model.stem == (4, 8)
+    assert read.training.ema == 1.0
+    with pytest.raises(FileNotFoundError, match="no pretraining configuration"):
+        load_pretrain_config(tmp_path / "absent.yaml")
