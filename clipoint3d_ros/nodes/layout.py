@@ -101,7 +101,7 @@ class Layout:
 def check_layout(cloud: Any, used: Iterable[str] = ("x", "y", "z")) -> Layout:
     """The cloud's layout, if its numbers agree with each other.
 
-    Fields that nobody reads may be strange (an unknown datatype, rgb laid over rgba) as long as they lie inside
+    A cloud of no points is sound: a segmenter that sees nothing says so. Fields that nobody reads may be strange (an unknown datatype, rgb laid over rgba) as long as they lie inside
     the point; the ones in `used` may not.
 
     Args:
@@ -159,8 +159,6 @@ def _whole(reason: str, name: str, value: Any) -> int:
 
 def _check_size(layout: Layout) -> None:
     points = layout.width * layout.height
-    if points == 0:
-        raise Malformed("size", f"the cloud has no points: width {layout.width}, height {layout.height}")
     if points > MAX_POINTS:
         raise Malformed(
             "size",

@@ -98,6 +98,8 @@ def read_columns(cloud: Any, layout: Layout, names: Sequence[str]) -> list[np.nd
     ROS's own reader is used where it is installed and knows the layout: it ignores row padding and swaps foreign
     byte orders inside the message, so those clouds are read by strides here.
     """
+    if layout.width * layout.height == 0:
+        return [np.empty(0, layout.number(layout.column(name))) for name in names]
     read_points = _ros_reader(cloud.__class__) if layout.plain else None
     if read_points is not None:
         structured = read_points(cloud, field_names=list(names))

@@ -125,6 +125,13 @@ def test_an_object_that_returned_nothing_is_not_there():
     assert read_segments(write_cloud({"x": nothing, "y": nothing, "z": nothing, "label": labels})) == []
 
 
+@pytest.mark.parametrize("shape", [(0,), (0, 0), (0, 7)])
+@pytest.mark.parametrize("names", [("x", "y", "z"), ("x", "y", "z", "instance_id")])
+def test_a_segmenter_that_sees_nothing_may_say_so(shape, names):
+    empty = write_cloud({name: np.zeros(shape, np.float32) for name in names})
+    assert read_segments(empty, SegmentConfig(input_form="labelled" if len(names) == 4 else "object")) == []
+
+
 def test_a_double_beyond_a_float_is_no_measurement():
     x = np.array([1.0, 1e300, -1e300, 2.0])
     (segment,) = read_segments(write_cloud({"x": x, "y": np.ones(4), "z": np.ones(4)}))
