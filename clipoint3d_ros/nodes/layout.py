@@ -101,8 +101,8 @@ class Layout:
 def check_layout(cloud: Any, used: Iterable[str] = ("x", "y", "z")) -> Layout:
     """The cloud's layout, if its numbers agree with each other.
 
-    A cloud of no points is sound: a segmenter that sees nothing says so. Fields that nobody reads may be strange (an unknown datatype, rgb laid over rgba) as long as they lie inside
-    the point; the ones in `used` may not.
+    A cloud of no points is sound: a segmenter that sees nothing says so. Fields that nobody reads may be strange
+    (an unknown datatype, rgb laid over rgba) as long as they lie inside the point; the ones in `used` may not.
 
     Args:
         cloud: an object with PointCloud2's attributes.

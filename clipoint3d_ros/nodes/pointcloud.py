@@ -266,6 +266,8 @@ def write_cloud(
     raw = np.zeros(height * row, np.uint8)
     layout = Layout(tuple(fields), height, width, step, row, bigendian)
     for field, column in zip(fields, arrays.values(), strict=True):
+        if len(raw) == 0:
+            break
         number, each = layout.number(field), column.reshape(height, width, field.count)
         strides = (row, step, number.itemsize)
         np.ndarray(each.shape, number, buffer=raw.data, offset=field.offset, strides=strides)[...] = each
