@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from clipoint3d_ros.evaluation.bags import SECOND, BagError, LabelledBag, TrueObject, say_stamp
@@ -61,7 +61,7 @@ class Replayed:
 
     classes: tuple[str, ...]
     frozen: Mapping[FrameKey, FrameAnswer]
-    adapted: Mapping[FrameKey, FrameAnswer] | None = field(default=None)
+    adapted: Mapping[FrameKey, FrameAnswer] | None = None
 
 
 def survey(bags: Sequence[LabelledBag], segments: SegmentConfig | None = None) -> Iterable[Frame]:

@@ -37,13 +37,13 @@ def scene_folder(path, count=3):
     return stream
 
 
-def labelled_bag(path, frames, topics=None, storage="mcap", period=SECOND // 2, seed=0):
-    """A bag of frames {id: name}, each object a small random blob; stamps from 5 s on."""
+def labelled_bag(path, frames, topics=None, storage="mcap", period=SECOND // 2, seed=0, points=60):
+    """A bag of frames {id: name}, each object a small random blob of `points` points; stamps from 5 s on."""
     rng = np.random.default_rng(seed)
     with BagWriter(path, topics or Topics(), storage) as bag:
         for i, names in enumerate(frames):
             ids = [int(k) for k in names]
-            instance = np.repeat(np.array(ids, int), 60)
+            instance = np.repeat(np.array(ids, int), points)
             xyz = rng.normal(0, 0.03, (len(instance), 3)) + np.array([1.0, 0, 0]) + 0.2 * instance[:, None]
             objects = [TrueObject(k, name, (1.0, 0.0, 0.0), (0.1, 0.1, 0.1)) for k, name in names.items()]
             bag.write(5 * SECOND + i * period, "level", xyz.astype(np.float32), instance, objects)

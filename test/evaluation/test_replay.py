@@ -63,6 +63,11 @@ def test_no_frame_is_dropped_at_a_pace_the_node_can_bear(tmp_path):
     assert time.monotonic() - start > 7 * 0.5 / 5  # eight frames, half a second apart in the bag
 
 
+def test_clouds_of_a_camera_image_all_arrive(tmp_path):
+    bags = [bag_of(tmp_path, FRAMES * 3, points=160_000)]  # 5 MB with two objects, best effort
+    assert figures_of(bags, play(bags, wait=True, timeout=5.0))["dropped_frames"] == 0
+
+
 def test_a_slow_node_drops_frames_and_they_are_counted(tmp_path, stand_in):
     stand_in("slow 0.4")
     bags = [bag_of(tmp_path, FRAMES * 3, period=SECOND // 10)]
@@ -118,6 +123,7 @@ def test_a_node_that_is_no_program_is_quoted(tmp_path, monkeypatch):
         play([bag_of(tmp_path)])
 
 
+@pytest.mark.slow
 def test_two_replays_at_once_do_not_mix(tmp_path):
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
