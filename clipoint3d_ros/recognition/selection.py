@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 
-def facing_weights(towards: Tensor, directions: Tensor, sharpness: float = 2.0, floor: float = 0.25) -> Tensor:
+def facing_weights(towards: Tensor, directions: Tensor, sharpness: float = 1.0, floor: float = 0.25) -> Tensor:
     """How squarely each view looks at what the sensor saw: max(0, cos)^sharpness, views below `floor` left out.
 
     Args:
