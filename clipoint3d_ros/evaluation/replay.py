@@ -85,10 +85,12 @@ def replay(
     config = config or ReplayConfig()
     graph = Graph()
     answers: dict[FrameKey, FrameAnswer] = {}
+    # The node is left first: Fast DDS 3.2 with LARGE_DATA may wait for ever for an open TCP channel when a participant
+    # is destroyed. A node that does ends itself by an alarm; once it is gone its channels are closed for our end.
     with (
         environment(graph.environment()),
-        NodeProcess(graph, parameters) as node,
         _sensor(graph) as sensor,
+        NodeProcess(graph, parameters) as node,
     ):
         probe = _blank_cloud(_labels(parameters))
         sensor.find(node, probe, config.start_timeout)
