@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from clipoint3d_ros.clip import tower
-from clipoint3d_ros.clip.backbone import CONFIG_FILE, WEIGHTS_FILE, build_model
+from clipoint3d_ros.clip.backbone import CONFIG_FILE, WEIGHTS_FILE, build_model, file_checksum
 from clipoint3d_ros.clip.descriptions import Descriptions
 from clipoint3d_ros.geometry.clouds import normalise
 from clipoint3d_ros.geometry.views import DepthViews, view_directions
@@ -132,7 +132,7 @@ def build_tokenizer(model: ModelConfig) -> Any:
 
 
 def publish(run: Run, config: PretrainConfig, folder: Path, temperature: float, facts: dict[str, Any]) -> None:
-    """Write the averaged model in open_clip's `local-dir:` layout.
+    """Write the averaged model in open_clip's `local-dir:` layout, with its checksum beside it.
 
     Weights are stored as float16 (they are used as float32). A word never seen in training keeps no vector: zeros say
     nothing, where its random start would say something wrong; and they make the file small to pack.
@@ -148,6 +148,7 @@ def publish(run: Run, config: PretrainConfig, folder: Path, temperature: float, 
     save_file(half, folder / WEIGHTS_FILE)
     (folder / WEIGHTS_FILE).chmod(0o644)  # safetensors writes for its owner alone; an install must be readable
     (folder / CONFIG_FILE).write_text(json.dumps(described, indent=2) + "\n")
+    (folder / "SHA256SUMS").write_text(f"{file_checksum(folder / WEIGHTS_FILE)}  {WEIGHTS_FILE}\n")
 
 
 def _start(config: PretrainConfig, device: torch.device) -> Run:

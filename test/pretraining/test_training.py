@@ -93,6 +93,7 @@ def test_training_learns_and_its_model_can_be_published_and_served(corpus, class
     publish(run, config, tmp_path / "small", 1.7, {"steps": run.step})
     backbone = load_backbone(f"local-dir:{tmp_path / 'small'}", device="cpu")
     assert backbone.temperature == 1.7
+    assert (tmp_path / "small" / "SHA256SUMS").read_text().startswith(backbone.checksum)
     told = heldout.measure(backbone, classes, corpus)
     assert told.complete > 0.6
     embedding = backbone.model.token_embedding.weight
