@@ -137,7 +137,7 @@ def test_malformed_clouds_are_counted_by_reason_and_the_node_goes_on(start):
         changed_cloud(good, data=good.data[:-1]),
         changed_cloud(good, point_step=12),
         changed_cloud(good, fields=good.fields[1:]),
-        changed_cloud(good, height=0),
+        changed_cloud(good, width=2**31),
     ]
     for sec, cloud in enumerate(broken, start=1):
         peer.send(cloud, sec)
