@@ -213,6 +213,7 @@ def _ros() -> Iterator[Row]:
             yield Row(name, OK, "", scope=ROS)
     if "fastrtps" in middleware:
         yield _transports()
+    yield from _discovery()
 
 
 def _messages(distro: str) -> Iterator[Row]:
@@ -242,6 +243,14 @@ def _transports() -> Row:
         "subscriber can lose every cloud of some megabytes; the launch file and 'evaluate' set it themselves"
     )
     return Row(name, NOTE, value or "not set", advice, ROS)
+
+
+def _discovery() -> Iterator[Row]:
+    """LARGE_DATA needs the subnet: with discovery kept to this machine 6 of 30 clouds of 5 MB arrived, against 30."""
+    name = "ROS_AUTOMATIC_DISCOVERY_RANGE"
+    if os.environ.get(name, "").upper() == "LOCALHOST":
+        advice = f"export {name}=SUBNET (and a ROS_DOMAIN_ID of your own): kept to this machine, large clouds are lost"
+        yield Row(name, NOTE, "LOCALHOST", advice, ROS)
 
 
 def _middleware() -> str:

@@ -81,6 +81,16 @@ def test_transports_that_lose_clouds_are_noted(monkeypatch):
     assert states()[ENVIRONMENT] == doctor.OK
 
 
+def test_discovery_that_loses_clouds_is_noted(monkeypatch):
+    pytest.importorskip("rclpy")
+    monkeypatch.setattr(doctor, "_middleware", lambda: "rmw_fastrtps_cpp")
+    name = "ROS_AUTOMATIC_DISCOVERY_RANGE"
+    monkeypatch.setenv(name, "SUBNET")
+    assert name not in states()
+    monkeypatch.setenv(name, "localhost")
+    assert states()[name] == doctor.NOTE
+
+
 def test_weights_that_differ_from_the_published_are_not_the_model(model):
     assert states()["embedded model"] == doctor.OK
     (model / "open_clip_model.safetensors").write_bytes(b"ac")
