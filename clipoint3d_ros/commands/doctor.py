@@ -213,7 +213,7 @@ def _ros() -> Iterator[Row]:
             yield Row(name, OK, "", scope=ROS)
     if "fastrtps" in middleware:
         yield _transports()
-    yield from _discovery()
+        yield from _discovery()
 
 
 def _messages(distro: str) -> Iterator[Row]:
