@@ -379,11 +379,14 @@ class PerceptionNode(LifecycleNode):
 
     def _silence(self) -> str:
         """A sentence where clouds are announced and none arrives; else ""."""
+        publishers = self._announced(0)
+        if not publishers:
+            self._heard_s = time.monotonic()  # silence begins when there is somebody to hear
         limit, silent_s = self._config.silence_s, time.monotonic() - self._heard_s
-        if not limit or silent_s < limit or not self._announced(0):
+        if not limit or silent_s < limit or not publishers:
             return ""
         return (
-            f"{self._announced(0)} publisher(s) on {self._points_topic}, but no cloud for {silent_s:.0f} s: large "
+            f"{publishers} publisher(s) on {self._points_topic}, but no cloud for {silent_s:.0f} s: large "
             "clouds are lost over Fast DDS's default transports; set FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA for "
             "publisher and node alike, and leave ROS_AUTOMATIC_DISCOVERY_RANGE at SUBNET (LOCALHOST loses them too)"
         )
