@@ -2,7 +2,7 @@
 # The environment's programs, this checkout on the path, and transports that carry big clouds.
 _root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 _venv="$(readlink -f "$_root/.venv")"
-export VIRTUAL_ENV="$_venv" PATH="$_venv/bin:$PATH"
+export VIRTUAL_ENV="$_venv" PATH="$_root/env/bin:$_venv/bin:$PATH"
 export PYTHONPATH="$_root${PYTHONPATH:+:$PYTHONPATH}"
 # Best-effort clouds of some megabytes are lost whole with Fast DDS's default transports.
 export FASTDDS_BUILTIN_TRANSPORTS="${FASTDDS_BUILTIN_TRANSPORTS:-LARGE_DATA}"

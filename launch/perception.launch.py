@@ -8,7 +8,7 @@
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch.conditions import IfCondition
-from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJoinSubstitution
+from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJoinSubstitution, PythonExpression
 from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
@@ -44,15 +44,19 @@ ARGUMENTS = [
     ),
     DeclareLaunchArgument(
         "autostart",
-        default_value="true",
-        choices=SWITCH,
-        description="whether the node configures and activates itself, or waits for a lifecycle manager",
+        default_value="",
+        choices=[*SWITCH, ""],
+        description="whether the node configures and activates itself, or waits for a lifecycle manager; "
+        "empty leaves it to params_file, where it is true unless changed",
     ),
     DeclareLaunchArgument(
         "device", default_value="", description="torch device such as cpu or cuda:0; empty leaves it to params_file"
     ),
     DeclareLaunchArgument(
-        "use_sim_time", default_value="false", choices=SWITCH, description="whether time comes from /clock"
+        "use_sim_time",
+        default_value="",
+        choices=[*SWITCH, ""],
+        description="whether time comes from /clock; empty leaves it to params_file",
     ),
     DeclareLaunchArgument("namespace", default_value="", description="namespace of the node and its topics"),
     DeclareLaunchArgument(
@@ -78,6 +82,8 @@ def perception(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     words = {name: given(name) for name in ("bundle", "classes", "device") if given(name)}
     parameters = {name: ParameterValue(word, value_type=str) for name, word in words.items()}
     for name in ("autostart", "use_sim_time"):
+        if not given(name):
+            continue
         parameters[name] = ParameterValue(given(name) == "true", value_type=bool)
     node = LifecycleNode(
         package="clipoint3d_ros",
@@ -103,7 +109,7 @@ def generate_launch_description() -> LaunchDescription:
         executable="rviz2",
         namespace=LaunchConfiguration("namespace"),
         arguments=["-d", PathJoinSubstitution([SHARE, "rviz", "perception.rviz"])],
-        parameters=[{"use_sim_time": LaunchConfiguration("use_sim_time")}],
+        parameters=[{"use_sim_time": PythonExpression(["'", LaunchConfiguration("use_sim_time"), "' == 'true'"])}],
         condition=IfCondition(LaunchConfiguration("rviz")),
     )
     return LaunchDescription([*ARGUMENTS, transports, OpaqueFunction(function=perception), rviz])

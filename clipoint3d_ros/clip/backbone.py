@@ -136,7 +136,7 @@ def load_backbone(
         MissingWeights: the weights are not here and no download was asked for.
         ValueError: an unknown name, an architecture without weights, or a tower this package cannot run.
     """
-    place = torch.device(device) if device is not None else torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    place = _device(device)
     if name is None or name == EMBEDDED:
         if pretrained:
             raise ValueError(f"'pretrained' is '{pretrained}' without a backbone; name one, for instance ViT-B-16")
@@ -144,6 +144,18 @@ def load_backbone(
     if name.startswith(LOCAL_DIR):
         return _load_folder(Path(name[len(LOCAL_DIR) :]), name, place)
     return _load_architecture(name, pretrained, place, download)
+
+
+def _device(device: str | torch.device | None) -> torch.device:
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        place = torch.device(device)
+        torch.empty(1, device=place)
+    except (RuntimeError, AssertionError) as error:  # torch's words differ from device to device
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device '{device}' cannot be used here ({reason}); use cpu, or leave it out") from error
+    return place
 
 
 def file_checksum(path: Path) -> str:

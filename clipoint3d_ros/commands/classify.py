@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 SUMMARY = "Label clouds or meshes on disk, one object a file."
-EXAMPLE = "clipoint3d classify mug.ply scan.pcd --classes config/classes/household.yaml --up 0,0,1"
+EXAMPLE = "clipoint3d classify mug.ply scan.pcd --classes config/classes/household.yaml --up 0 0 1"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,12 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backbone", help="open_clip architecture, or local-dir:FOLDER (default: the embedded model)")
     parser.add_argument("--pretrained", help="the architecture's tag or checkpoint")
     parser.add_argument("--download", action="store_true", help="fetch the tag's weights once if they are not here")
-    parser.add_argument(
-        "--up", type=_vector, default=(0.0, 0.0, 1.0), metavar="X,Y,Z", help="up in the files' frame (0,0,1)"
-    )
-    parser.add_argument(
-        "--viewpoint", type=_vector, metavar="X,Y,Z", help="where the sensor stood, metres in the files' frame"
-    )
+    vector: dict[str, Any] = {"nargs": 3, "type": _number, "metavar": ("X", "Y", "Z")}
+    parser.add_argument("--up", **vector, default=(0.0, 0.0, 1.0), help="against gravity in the files' frame (0 0 1)")
+    parser.add_argument("--viewpoint", **vector, help="where the sensor stood, metres in the files' frame")
     parser.add_argument(
         "--unknown-below", type=float, default=0.0, metavar="P", help="best probability below which it is unknown"
     )
@@ -44,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     from clipoint3d_ros.recognition.classifier import Classifier, ClassifierConfig
 
     classes = args.classes
-    if classes is not None and not Path(classes).is_file() and not classes.endswith((".yaml", ".yml")):
+    if classes is not None and not Path(classes).suffix:
         classes = [name.strip() for name in classes.split(",")]
     classifier = Classifier.load(
         args.bundle,
@@ -78,11 +75,11 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _vector(text: str) -> tuple[float, ...]:
+def _number(text: str) -> float:
     try:
-        values = tuple(float(part) for part in text.split(","))
+        value = float(text)
     except ValueError:
-        values = ()
-    if len(values) != 3 or not np.isfinite(values).all():
-        raise argparse.ArgumentTypeError(f"'{text}' must be three numbers such as 0,0,1")
-    return values
+        value = float("nan")
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"'{text}' must be a number; give three, such as 0 0 1")
+    return value

@@ -71,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
     _refuse_what_is_to_come(args)
     parameters = _parameters(args)
     config = build(PerceptionConfig, parameters)
+    config.check()
     _refuse_what_a_bag_cannot_give(config)
     classes = _class_names(config)
     bags = [LabelledBag(path, Topics(args.points_topic, args.truth_topic)) for path in args.bags]

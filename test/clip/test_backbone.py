@@ -51,6 +51,12 @@ def test_views_of_another_size_are_resized(small_model_folder):
     assert backbone.encode_views(torch.rand(2, 110, 110)).shape == (2, 32)
 
 
+@pytest.mark.parametrize("device", ["banana", "cuda:99"])
+def test_a_device_that_is_not_here_is_refused_in_words(small_model_folder, device):
+    with pytest.raises(ValueError, match=f"device '{device}' cannot be used here"):
+        load_backbone(f"local-dir:{small_model_folder}", device=device)
+
+
 def test_a_sentence_is_encoded_once(small_model_folder, monkeypatch):
     backbone = load_backbone(f"local-dir:{small_model_folder}", device="cpu")
     calls = []

@@ -58,5 +58,5 @@ def test_failures_are_sentences_and_not_zero(words, complaint, tmp_path, monkeyp
 
 def test_a_direction_that_is_none_is_a_usage_error(capsys):
     with pytest.raises(SystemExit, match="2"):
-        cli.main(["classify", "a.npy", "--up", "z"])
-    assert "three numbers" in capsys.readouterr().err
+        cli.main(["classify", "a.npy", "--up", "0", "0", "z"])
+    assert "must be a number" in capsys.readouterr().err
