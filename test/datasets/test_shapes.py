@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+from scipy.spatial import ConvexHull
 
 from clipoint3d_ros.clip.descriptions import load_descriptions
 from clipoint3d_ros.datasets.shapes import MAKERS, make_shape, size_words, surface_points
-from clipoint3d_ros.datasets.shapes.solids import block, tube, vessel
+from clipoint3d_ros.datasets.shapes.poses import inverted, laid, settled
+from clipoint3d_ros.datasets.shapes.shape import INVERTED, LYING
+from clipoint3d_ros.datasets.shapes.solids import block, tube, turned, vessel
 from clipoint3d_ros.geometry.camera import DepthCamera, look_at, render
 from clipoint3d_ros.resources import config_file
 
@@ -45,8 +48,8 @@ def test_shapes_are_the_same_for_the_same_seed():
 
 
 def test_an_unknown_class_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"'spoon'; there are .*mug"):
-        make_shape("spoon", np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"'nonsense'; there are .*mug"):
+        make_shape("nonsense", np.random.default_rng(0))
 
 
 def test_surface_points_lie_on_the_surface_in_proportion_to_area():
@@ -77,3 +80,54 @@ def test_size_is_said_in_words(height, words):
     shape = make_shape("box", np.random.default_rng(0))
     shape.mesh.apply_scale(height / np.ptp(shape.mesh.bounds[:, 2]))
     assert size_words(shape) == words
+
+
+def _carried(mesh, slack=2e-4):
+    """Whether the hull's centre of mass stands above what touches z = 0, and the extents of what touches."""
+    touching = mesh.vertices[mesh.vertices[:, 2] < slack][:, :2]
+    mass = mesh.convex_hull.center_mass[:2]
+    support = ConvexHull(touching)
+    margin = -(support.equations[:, :2] @ mass + support.equations[:, 2]).max()
+    return margin > -slack, np.ptp(touching, axis=0)
+
+
+@pytest.mark.parametrize("name", sorted(MAKERS))
+def test_every_shape_stands_on_a_facet_that_carries_it(name):
+    rng = np.random.default_rng(5)
+    for number in range(12):
+        shape = make_shape(name, rng)
+        carried, _ = _carried(shape.mesh)
+        assert carried, f"{name} number {number}, {shape.pose}, {shape.attributes}, would fall over"
+
+
+def test_a_lying_box_rests_on_a_face_and_mostly_on_its_largest():
+    sizes = np.array([0.20, 0.06, 0.30])
+    rng = np.random.default_rng(0)
+    heights = []
+    for _ in range(60):
+        low, high = laid(block(sizes), rng).bounds
+        heights.append(high[2] - low[2])
+        assert np.abs(sizes - heights[-1]).min() < 1e-9, "balanced on an edge"
+    heights = np.array(heights)
+    assert 0.55 < (heights < 0.07).mean() < 0.95
+    assert not (heights > 0.25).any(), "a lying box does not stand"
+
+
+def test_a_tilted_block_falls_back_onto_its_face():
+    level = settled(turned(block((0.1, 0.2, 0.3)), 0.2, (1, 0.4, 0)))
+    assert np.ptp(level.bounds, axis=0)[2] == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize(
+    ("name", "pose", "share"), [("mug", INVERTED, 0.25), ("can", LYING, 0.3), ("pot", INVERTED, 0.3)]
+)
+def test_poses_are_drawn_in_their_shares(name, pose, share):
+    rng = np.random.default_rng(2)
+    drawn = np.mean([make_shape(name, rng).pose == pose for _ in range(250)])
+    assert drawn == pytest.approx(share, abs=0.08)
+
+
+def test_an_inverted_bowl_shows_its_foot():
+    bowl = vessel([(0.04, 0), (0.1, 0.08)], 0.004)
+    top = inverted(bowl).vertices
+    assert np.hypot(*top[top[:, 2] > top[:, 2].max() - 1e-6][:, :2].T).max() == pytest.approx(0.04, abs=1e-6)

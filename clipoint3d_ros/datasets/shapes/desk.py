@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from trimesh import Trimesh
 
-from clipoint3d_ros.datasets.shapes.shape import maker
+from clipoint3d_ros.datasets.shapes.shape import Made, maker
 from clipoint3d_ros.datasets.shapes.solids import (
     ball,
     block,
@@ -18,8 +17,6 @@ from clipoint3d_ros.datasets.shapes.solids import (
     tube,
     turned,
 )
-
-Made = tuple[Trimesh, tuple[str, ...]]
 
 
 @maker("monitor")

@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 from trimesh import Trimesh
 
-from clipoint3d_ros.datasets.shapes.shape import maker
+from clipoint3d_ros.datasets.shapes.shape import Made, maker
 from clipoint3d_ros.datasets.shapes.solids import (
     ball,
     block,
-    hull,
     lathe,
     merged,
     moved,
@@ -19,8 +18,6 @@ from clipoint3d_ros.datasets.shapes.solids import (
     turned,
     vessel,
 )
-
-Made = tuple[Trimesh, tuple[str, ...]]
 
 
 def _legs(x: float, y: float, height: float, thickness: float, round_: bool) -> list[Trimesh]:
@@ -263,7 +260,7 @@ def plant(rng: np.random.Generator) -> Made:
         centre = direction / np.linalg.norm(direction) * crown * rng.uniform(0.3, 1.0) + [0, 0, h + stem + crown * 0.5]
         leaf = r * rng.uniform(0.2, 0.45)
         corners = centre + rng.normal(size=(4, 3)) * leaf
-        parts.append(hull(corners))
+        parts.append(Trimesh(corners, [[0, 1, 2], [0, 3, 1], [1, 3, 2], [2, 3, 0]], process=False))
     return merged(*parts), ("with a leafy crown", "in a pot")
 
 

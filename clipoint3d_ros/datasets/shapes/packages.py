@@ -5,13 +5,11 @@ from __future__ import annotations
 import numpy as np
 from trimesh import Trimesh
 
-from clipoint3d_ros.datasets.shapes.shape import maker
+from clipoint3d_ros.datasets.shapes.shape import Made, maker
 from clipoint3d_ros.datasets.shapes.solids import block, hull, merged, moved, rod, turned
 
-Made = tuple[Trimesh, tuple[str, ...]]
 
-
-@maker("box", lying=0.35)
+@maker("box", lying=0.5)
 def box(rng: np.random.Generator) -> Made:
     """Cereal, tea, tissue and shipping boxes: 4–35 cm a side, the flattest 3 cm; some with an open flap."""
     kind = rng.choice(["cereal", "tea", "cube", "flat", "long", "open"], p=[0.26, 0.26, 0.16, 0.1, 0.12, 0.1])
@@ -46,7 +44,7 @@ def _open_box(x: float, y: float, z: float, rng: np.random.Generator) -> Trimesh
     return merged(*parts)
 
 
-@maker("carton", lying=0.12)
+@maker("carton", lying=0.2)
 def carton(rng: np.random.Generator) -> Made:
     """Milk and juice cartons: 0.25–2 litres, foot 6–11 cm, 12–30 cm high; gabled, slanted, or flat with a cap."""
     a = rng.uniform(0.055, 0.11)

@@ -1,8 +1,12 @@
 """A procedural shape and the registry of its makers.
 
 A maker takes a random generator and returns one object of its class: metres, z up, standing as people put it down.
-Sizes are metric because a robot measures them: each maker's ranges are those of common retail goods and furniture
-(catalogue sizes of kitchen ware, packaging and home furniture), widened by about a fifth at both ends.
+`make_shape` then lets it stand, lie or stand on its head, always on a facet that carries it. A maker whose object has
+one pose only (an open book, a pot under its lid) says so with a third value, and the object stays as it was made.
+
+Sizes are metric because a robot measures them. Each maker's docstring names what its ranges come from: a trade format
+where there is one (can diameters, book formats, carton cross-sections, screen diagonals), else the span of retail
+catalogues of kitchen ware, packaging, tools and home furniture; ranges are widened a little at both ends.
 """
 
 from __future__ import annotations
@@ -13,7 +17,13 @@ from dataclasses import dataclass
 import numpy as np
 from trimesh import Trimesh
 
+from clipoint3d_ros.datasets.shapes.poses import inverted as turned_over
+from clipoint3d_ros.datasets.shapes.poses import laid, settled
+
 STANDING, LYING, INVERTED = "standing", "lying", "upside down"
+
+# A mesh, attributes, and the pose where the object is made in the only pose it takes.
+Made = tuple[Trimesh, tuple[str, ...]] | tuple[Trimesh, tuple[str, ...], str]
 
 
 @dataclass(frozen=True)
@@ -36,7 +46,7 @@ class Shape:
 class Maker:
     """How one class is made; `poses` gives the share of standing, lying and inverted objects in a household."""
 
-    make: Callable[[np.random.Generator], tuple[Trimesh, tuple[str, ...]]]
+    make: Callable[[np.random.Generator], Made]
     poses: tuple[float, float, float]
     tabletop: bool
 
@@ -64,14 +74,15 @@ def make_shape(name: str, rng: np.random.Generator) -> Shape:
     """
     if name not in MAKERS:
         raise ValueError(f"no procedural shape '{name}'; there are {', '.join(sorted(MAKERS))}")
-    mesh, attributes = MAKERS[name].make(rng)
-    pose = str(rng.choice([STANDING, LYING, INVERTED], p=MAKERS[name].poses))
-    if pose == LYING:
-        mesh = _turn(mesh, 0, np.pi / 2, rng.uniform(0, 2 * np.pi))
+    mesh, attributes, *fixed = MAKERS[name].make(rng)
+    pose = str(fixed[0]) if fixed else str(rng.choice([STANDING, LYING, INVERTED], p=MAKERS[name].poses))
+    if pose == LYING and not fixed:
+        mesh = laid(mesh, rng)
     elif pose == INVERTED:
-        mesh = _turn(mesh, 0, np.pi, 0.0)
-    mesh = _turn(mesh, 2, rng.uniform(0, 2 * np.pi), 0.0)
-    return Shape(name, rested(mesh), attributes, pose)
+        mesh = turned_over(mesh)
+    else:
+        mesh = settled(mesh)
+    return Shape(name, rested(_spun(mesh, rng.uniform(0, 2 * np.pi))), attributes, pose)
 
 
 def rested(mesh: Trimesh) -> Trimesh:
@@ -99,14 +110,9 @@ def surface_points(mesh: Trimesh, count: int, rng: np.random.Generator) -> np.nd
     return (a + u * (b - a) + v * (c - a)).astype(np.float32)
 
 
-def _turn(mesh: Trimesh, axis: int, angle: float, spin: float) -> Trimesh:
-    """Spin about z, then turn about a coordinate axis, angles in radians."""
+def _spun(mesh: Trimesh, angle: float) -> Trimesh:
+    """The mesh turned about z by `angle` radians."""
+    cosine, sine = np.cos(angle), np.sin(angle)
     mesh = mesh.copy()
-    for a, k in ((spin, 2), (angle, axis)):
-        cosine, sine = np.cos(a), np.sin(a)
-        rotation = np.eye(4)
-        i, j = [(1, 2), (0, 2), (0, 1)][k]
-        rotation[[i, j], [i, j]] = cosine
-        rotation[i, j], rotation[j, i] = -sine, sine
-        mesh.apply_transform(rotation)
+    mesh.vertices = mesh.vertices @ np.array([[cosine, sine, 0], [-sine, cosine, 0], [0, 0, 1]])
     return mesh

@@ -12,11 +12,16 @@ from trimesh import Trimesh
 Numbers = Sequence[Any] | np.ndarray  # a vector, or a list of vectors
 
 
+_BOX = trimesh.creation.box(extents=(2, 2, 2))
+_CORNERS, _QUADS = np.array(_BOX.vertices), np.array(_BOX.faces)
+_SPHERE = trimesh.creation.icosphere(subdivisions=3)
+_GLOBE, _TRIANGLES = np.array(_SPHERE.vertices), np.array(_SPHERE.faces)
+
+
 def block(size: Numbers, at: Numbers = (0, 0, 0)) -> Trimesh:
     """A cuboid of `size` (3,) whose base is centred at `at`."""
-    mesh = trimesh.creation.box(extents=size)
-    mesh.apply_translation([at[0], at[1], at[2] + size[2] / 2])
-    return mesh
+    middle = np.array([at[0], at[1], at[2] + size[2] / 2], float)
+    return Trimesh(_CORNERS * (np.asarray(size, float) / 2) + middle, _QUADS, process=False)
 
 
 def rounded_block(size: Numbers, bevel: float, at: Numbers = (0, 0, 0)) -> Trimesh:
@@ -56,10 +61,7 @@ def vessel(outside: Sequence[tuple[float, float]], wall: float, floor: float | N
 
 def ball(radii: Numbers, at: Numbers = (0, 0, 0)) -> Trimesh:
     """An ellipsoid of half-axes `radii` (3,) centred at `at`."""
-    mesh = trimesh.creation.icosphere(subdivisions=3)
-    mesh.apply_scale(np.asarray(radii, float))
-    mesh.apply_translation(at)
-    return mesh
+    return Trimesh(_GLOBE * np.asarray(radii, float) + np.asarray(at, float), _TRIANGLES, process=False)
 
 
 def prism(polygon: Numbers, height: float, at: Numbers = (0, 0, 0)) -> Trimesh:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
-from trimesh import Trimesh
 
-from clipoint3d_ros.datasets.shapes.shape import maker
+from clipoint3d_ros.datasets.shapes.shape import STANDING, Made, maker
 from clipoint3d_ros.datasets.shapes.solids import (
     ball,
     block,
@@ -22,10 +21,8 @@ from clipoint3d_ros.datasets.shapes.solids import (
     vessel,
 )
 
-Made = tuple[Trimesh, tuple[str, ...]]
 
-
-@maker("can", lying=0.35)
+@maker("can", lying=0.3)
 def can(rng: np.random.Generator) -> Made:
     """Food and drink cans and crisp tubes: 5–11 cm across, 1–3.6 times as high, closed, with a rim."""
     r = rng.uniform(0.025, 0.053)
@@ -41,7 +38,7 @@ def can(rng: np.random.Generator) -> Made:
     )
 
 
-@maker("tin", lying=0.06)
+@maker("tin", lying=0.1)
 def tin(rng: np.random.Generator) -> Made:
     """Biscuit, tuna and shoe-polish tins: 8–26 cm across and always wider than high (0.25–0.6), closed, with a lid."""
     r = rng.uniform(0.05, 0.12)
@@ -57,7 +54,7 @@ def tin(rng: np.random.Generator) -> Made:
     return mesh, (shape, "wide and low", "with a flat lid")
 
 
-@maker("jar", lying=0.1)
+@maker("jar", lying=0.15)
 def jar(rng: np.random.Generator) -> Made:
     """Jam and spice jars: 5–11 cm across, up to twice as high, a shoulder and a lid narrower than the body."""
     r = rng.uniform(0.024, 0.055)
@@ -102,7 +99,7 @@ def shampoo_bottle(rng: np.random.Generator) -> Made:
     return merged(body, cap), ("flattened", "with a wide cap")
 
 
-@maker("mug", lying=0.08, inverted=0.08)
+@maker("mug", lying=0.12, inverted=0.25)
 def mug(rng: np.random.Generator) -> Made:
     """Coffee mugs: 7–10.5 cm across, 7–12.5 cm high, thick wall, a handle at the side."""
     r, h = rng.uniform(0.034, 0.052), rng.uniform(0.07, 0.125)
@@ -116,7 +113,7 @@ def mug(rng: np.random.Generator) -> Made:
     return merged(vessel(outside, wall), grip), ("with a handle", "open at the top", "hollow")
 
 
-@maker("glass", lying=0.08, inverted=0.15)
+@maker("glass", lying=0.1, inverted=0.25)
 def glass(rng: np.random.Generator) -> Made:
     """Tumblers and paper cups: 5–9.5 cm across, 7–17 cm high, open, without a handle."""
     r = rng.uniform(0.026, 0.047)
@@ -129,7 +126,7 @@ def glass(rng: np.random.Generator) -> Made:
     )
 
 
-@maker("bowl", inverted=0.1)
+@maker("bowl", inverted=0.25)
 def bowl(rng: np.random.Generator) -> Made:
     """Cereal, salad and mixing bowls: 10–30 cm across, 0.3–0.6 as high, curved wall, open."""
     r = rng.uniform(0.05, 0.14)
@@ -143,7 +140,7 @@ def bowl(rng: np.random.Generator) -> Made:
     return vessel(outside, rng.uniform(0.003, 0.006)), ("round", "open at the top", "with a curved wall")
 
 
-@maker("plate", inverted=0.05)
+@maker("plate", inverted=0.15)
 def plate(rng: np.random.Generator) -> Made:
     """Dinner and side plates: 14–30 cm across, 1–3.5 cm high."""
     r, h = rng.uniform(0.07, 0.15), rng.uniform(0.01, 0.032)
@@ -151,7 +148,7 @@ def plate(rng: np.random.Generator) -> Made:
     return vessel([(flat * 0.95, 0), (flat, h * 0.15), (r * 0.9, h * 0.8), (r, h)], 0.004), ("flat", "round", "shallow")
 
 
-@maker("dish", inverted=0.05)
+@maker("dish", inverted=0.15)
 def dish(rng: np.random.Generator) -> Made:
     """Oven and soap dishes: 10–32 cm long, oval or rectangular, low rim, open."""
     a, b, h = rng.uniform(0.06, 0.16), 0.0, rng.uniform(0.02, 0.07)
@@ -167,7 +164,7 @@ def dish(rng: np.random.Generator) -> Made:
     return merged(block((2 * a, 2 * b, wall)), *sides, *lugs), ("rectangular", "shallow", "with two lugs")
 
 
-@maker("pot", inverted=0.04)
+@maker("pot", inverted=0.43)
 def pot(rng: np.random.Generator) -> Made:
     """Cooking pots: 13–30 cm across, 0.4–0.85 as high, two short handles; open or with a lid and knob."""
     r = rng.uniform(0.065, 0.145)
@@ -180,12 +177,12 @@ def pot(rng: np.random.Generator) -> Made:
     bow = np.column_stack([_bow(out, width), np.zeros(12)])
     grip = tube(bow + np.array([r * 0.97, 0, level]), rng.uniform(0.0045, 0.008))
     parts = [body, grip, turned(grip, np.pi)]
-    if rng.random() < 0.35:
+    if rng.random() < 0.3:
         dome = rng.uniform(0.005, 0.03)
         lid = lathe([(r + 0.004, 0), (r * 0.97, 0.006), (r * 0.5, 0.006 + dome * 0.8), (0, 0.006 + dome)])
         knob = rng.uniform(0.01, 0.022)
         parts += [moved(lid, (0, 0, h)), ball((knob, knob, knob * 0.8), (0, 0, h + dome + knob))]
-        return merged(*parts), ("with two handles", "with a lid and a knob")
+        return merged(*parts), ("with two handles", "with a lid and a knob"), STANDING
     return merged(*parts), ("with two handles", "open at the top", "wide")
 
 
@@ -194,7 +191,7 @@ def _bow(out: float, half_width: float) -> np.ndarray:
     return np.column_stack([out * np.cos(angles), half_width * np.sin(angles)])
 
 
-@maker("pan", inverted=0.05)
+@maker("pan", inverted=0.15)
 def pan(rng: np.random.Generator) -> Made:
     """Frying pans and saucepans: 14–32 cm across, 3–10 cm high, one long handle."""
     r, h = rng.uniform(0.07, 0.16), rng.uniform(0.03, 0.095)
@@ -217,7 +214,7 @@ def teapot(rng: np.random.Generator) -> Made:
     return merged(body, spout, grip, knob), ("with a spout", "with a handle", "round")
 
 
-@maker("vase", lying=0.05)
+@maker("vase", lying=0.1)
 def vase(rng: np.random.Generator) -> Made:
     """Vases: 7–20 cm across, 14–40 cm high, curved outline, narrow open neck."""
     r = rng.uniform(0.035, 0.1)
@@ -232,7 +229,7 @@ def vase(rng: np.random.Generator) -> Made:
     return vessel(outside, 0.004), ("tall", "with a narrow neck", "open at the top")
 
 
-@maker("bucket", tabletop=False)
+@maker("bucket", inverted=0.2, tabletop=False)
 def bucket(rng: np.random.Generator) -> Made:
     """Buckets and waste bins: 20–34 cm across, 20–38 cm high, tapered, open; most with a bail."""
     r = rng.uniform(0.1, 0.17)
