@@ -17,6 +17,7 @@ COMMANDS = {
     "classify": "label clouds or meshes on disk",
     "record": "scene folder to labelled rosbag2",
     "evaluate": "replay labelled bags through the nodes and score them",
+    "benchmark": "accuracy tables on labelled scenes and on procedural objects",
     "pretrain": "train an embedded CLIP from procedural shapes",
     "demo": "the whole story on embedded data, with pictures",
     "doctor": "what is installed and usable here, and what to do about the rest",
@@ -25,6 +26,14 @@ COMMANDS = {
 
 class CommandError(Exception):
     """A command cannot go on; the message is a sentence for its user."""
+
+    code = 1
+
+
+class UsageError(CommandError):
+    """The words of the command line do not fit together, before any work was done."""
+
+    code = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(module.run(parser.parse_args(words[1:])))
     except (CommandError, OSError, ValueError) as error:
         print(f"clipoint3d {name}: {error}", file=sys.stderr)
-        return 1
+        return error.code if isinstance(error, CommandError) else 1
     except KeyboardInterrupt:
         print(f"clipoint3d {name}: stopped", file=sys.stderr)
         return 130

@@ -77,3 +77,35 @@ def test_bootstrap_contains_the_estimate():
     intervals = metrics.bootstrap_intervals(truth, predicted, rng.integers(0, 60, 300), 5)
     assert intervals.accuracy[0] < metrics.accuracy(truth, predicted) < intervals.accuracy[1]
     assert intervals.macro_accuracy[0] < metrics.macro_accuracy(truth, predicted, 5) < intervals.macro_accuracy[1]
+
+
+def test_auroc_by_hand_with_ties():
+    # Six pairs: 0.9 beats both, 0.5 ties with 0.5 and beats 0.1, 0.1 loses to 0.5 and ties with 0.1: 4 of 6.
+    known, unknown = np.array([0.9, 0.5, 0.1]), np.array([0.5, 0.1])
+    assert metrics.auroc(known, unknown) == pytest.approx((2 + 1.5 + 0.5) / 6)
+
+
+def test_auroc_is_the_share_of_pairs_won():
+    rng = np.random.default_rng(0)
+    known, unknown = rng.integers(0, 9, 60) / 8, rng.integers(0, 7, 40) / 8
+    pairs = (known[:, None] > unknown).mean() + (known[:, None] == unknown).mean() / 2
+    assert metrics.auroc(known, unknown) == pytest.approx(pairs)
+    assert metrics.auroc(np.exp(known), np.exp(unknown)) == pytest.approx(pairs), "only the order of scores counts"
+    assert metrics.auroc(unknown, known) == pytest.approx(1 - pairs)
+
+
+def test_auroc_of_nothing_is_nan_and_a_score_without_rank_is_refused():
+    assert np.isnan(metrics.auroc(np.array([0.5]), np.empty(0)))
+    assert np.isnan(metrics.auroc_interval(np.empty(0), np.array([0.5]))).all()
+    with pytest.raises(ValueError, match="1 of 3 scores are not finite"):
+        metrics.auroc(np.array([0.1, np.nan]), np.array([0.2]))
+
+
+def test_auroc_interval_holds_the_area_and_narrows_with_more_objects():
+    rng = np.random.default_rng(1)
+    known, unknown = rng.normal(1, 1, 400), rng.normal(0, 1, 400)
+    low, high = metrics.auroc_interval(known, unknown)
+    assert low < metrics.auroc(known, unknown) < high
+    few_low, few_high = metrics.auroc_interval(known[:40], unknown[:40])
+    assert high - low < 0.6 * (few_high - few_low), "ten times the objects, about a third of the width"
+    assert metrics.auroc_interval(np.array([1.0, 2.0]), np.array([0.0])) == (1.0, 1.0)

@@ -1,0 +1,146 @@
+"""`clipoint3d benchmark`: accuracy tables on labelled scenes and on procedural objects."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from clipoint3d_ros.cli import CommandError, UsageError
+from clipoint3d_ros.commands.evaluate import write_json
+from clipoint3d_ros.datasets import scenes
+from clipoint3d_ros.resources import asset
+
+if TYPE_CHECKING:
+    from clipoint3d_ros.clip.backbone import Backbone
+
+SUMMARY = """Accuracy tables of frozen models, several side by side.
+
+scenes: every labelled object of a scene folder, classified as the perception node would.
+shapes: procedural objects that no training saw: open vocabulary, unknown objects, speed."""
+EXAMPLE = "clipoint3d benchmark scenes --zero-shot --score-on 'test*' --json figures.json --markdown table.md"
+
+EMBEDDED_MODELS = ("clipoint3d-tiny", "clipoint3d-tiny-cad")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's options, by benchmark."""
+    kinds = parser.add_subparsers(dest="benchmark", metavar="BENCHMARK", required=True, help="scenes or shapes")
+    on_scenes = kinds.add_parser(
+        "scenes",
+        help="labelled depth scenes",
+        description="Classify every labelled object of a scene folder, as the perception node would.",
+        epilog=f"example:\n  {EXAMPLE}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    on_scenes.add_argument(
+        "--scenes", metavar="DIR", type=Path, help="scene folder (default: $CLIPOINT3D_SCENES, else shared/data/mosd)"
+    )
+    on_scenes.add_argument("--zero-shot", action="store_true", help="the frozen model, without adaptation")
+    on_scenes.add_argument("--score-on", metavar="GLOB", default="*", help="only scenes of such names (default: all)")
+    on_scenes.add_argument("--classes", metavar="FILE", help="class file; default: the eight tabletop classes")
+    on_scenes.add_argument(
+        "--selection", choices=("auto", "sensor", "entropy", "all"), default="auto", help="which views decide"
+    )
+    _common(on_scenes)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, show and write; 0 when all of it is done."""
+    from clipoint3d_ros.evaluation import benchmark_tables as tables
+
+    measure, summary, markdown = {"scenes": (_on_scenes, tables.scenes_summary, tables.scenes_markdown)}[args.benchmark]
+    figures = measure(args)
+    print(summary(figures))
+    if args.json:
+        write_json(args.json, figures)
+    if args.markdown:
+        args.markdown.parent.mkdir(parents=True, exist_ok=True)
+        args.markdown.write_text(markdown(figures) + "\n")
+    return 0
+
+
+class _Weights(argparse.Action):
+    """--pretrained belongs to the --backbone before it."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None) -> None:
+        models = list(namespace.models or [])
+        if option_string == "--backbone":
+            models.append((values, None))
+        elif not models or models[-1][1] is not None:
+            parser.error(f"--pretrained {values} must follow the --backbone it belongs to")
+        else:
+            models[-1] = (models[-1][0], values)
+        namespace.models = models
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
+    model = parser.add_argument_group("models")
+    model.add_argument(
+        "--backbone",
+        metavar="N",
+        dest="models",
+        action=_Weights,
+        help="open_clip model, local-dir:FOLDER or an embedded one; may be repeated (default: all embedded ones)",
+    )
+    model.add_argument(
+        "--pretrained", metavar="T", dest="models", action=_Weights, help="weight tag or checkpoint of that --backbone"
+    )
+    model.add_argument("--device", help="torch device; default: a GPU where there is one")
+    out = parser.add_argument_group("results")
+    out.add_argument("--json", metavar="F", type=Path, help="write the figures here")
+    out.add_argument("--markdown", metavar="F", type=Path, help="write tables for a model card here")
+
+
+def _on_scenes(args: argparse.Namespace) -> dict[str, Any]:
+    if not args.zero_shot:
+        raise UsageError("adaptation benchmarks come with a later version; add --zero-shot to score the frozen model")
+    folder = args.scenes or scenes.default_scenes_dir()
+    names = scenes.scene_names(folder, args.score_on)
+
+    from clipoint3d_ros.evaluation import zero_shot
+    from clipoint3d_ros.recognition.classifier import Classifier, ClassifierConfig, read_classes
+
+    classes, config = read_classes(args.classes), ClassifierConfig(selection=args.selection)
+    served = {name: Classifier(backbone, classes, config) for name, backbone in _load(args.models, args.device).items()}
+    stream = tqdm(zero_shot.read_objects(folder, args.score_on), total=len(names), unit="scene", desc="classify")
+    answers = zero_shot.answer(served, stream)
+    figures = {name: zero_shot.figures(served[name], said) for name, said in answers.items()}
+    scored = next(iter(figures.values()))["per_class"].values()
+    return {
+        "scenes": len(names),
+        "objects": sum(row["n"] for row in scored),
+        "score_on": args.score_on,
+        "classes": list(classes.names),
+        "models": figures,
+    }
+
+
+def _load(models: Sequence[tuple[str, str | None]] | None, device: str | None) -> dict[str, Backbone]:
+    """{name in the table: backbone} of those asked for, else of the embedded models that are there."""
+    from clipoint3d_ros.clip.backbone import EMBEDDED, LOCAL_DIR, load_backbone
+
+    loaded: dict[str, Backbone] = {}
+    for name, pretrained in models if models is not None else [(name, None) for name in _embedded()]:
+        title = f"{name} {pretrained}" if pretrained else name
+        if title in loaded:
+            raise CommandError(f"--backbone {title} is named twice; name each model once")
+        other = name in EMBEDDED_MODELS and name != EMBEDDED
+        loaded[title] = load_backbone(f"{LOCAL_DIR}{asset(name)}" if other else name, pretrained, device)
+    return loaded
+
+
+def _embedded() -> list[str]:
+    """The embedded models of this package; the first is always there, and its absence is told when it is loaded."""
+    return [EMBEDDED_MODELS[0], *(name for name in EMBEDDED_MODELS[1:] if _is_there(name))]
+
+
+def _is_there(name: str) -> bool:
+    try:
+        asset(name)
+    except FileNotFoundError:
+        return False
+    return True

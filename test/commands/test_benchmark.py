@@ -1,0 +1,94 @@
+"""`clipoint3d benchmark`, with a tiny untrained model and, where it is there, the embedded one on real scenes."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from clipoint3d_ros.cli import main
+from clipoint3d_ros.commands import benchmark
+from clipoint3d_ros.datasets.scenes import default_scenes_dir
+from clipoint3d_ros.resources import asset
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
+from labelled import scene_folder, untrained_backbone
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory):
+    return str(untrained_backbone(tmp_path_factory.mktemp("models") / "untrained"))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    scene_folder(tmp_path / "scenes")
+    return tmp_path / "scenes"
+
+
+def test_scenes_with_two_models_side_by_side(tmp_path, folder, backbone, capsys, monkeypatch):
+    other = untrained_backbone(tmp_path / "other", seed=1)
+    words = ["--scenes", folder, "--zero-shot", "--score-on", "s[01]", "--device", "cpu"]
+    words += ["--backbone", backbone, "--backbone", other]
+    words += ["--json", tmp_path / "out" / "f.json", "--markdown", tmp_path / "out" / "f.md"]
+    assert main(["benchmark", "scenes", *map(str, words)]) == 0
+    figures = json.loads((tmp_path / "out" / "f.json").read_text())
+    assert (figures["scenes"], figures["objects"], figures["score_on"]) == (2, 4, "s[01]")
+    assert list(figures["models"]) == [backbone, str(other)]
+    first, second = figures["models"].values()
+    assert first["checksum"] != second["checksum"]
+    assert first["unknown"]["n"] == 1, "a bottle is none of the tabletop classes"
+    assert list(first["selections"]) == ["sensor", "entropy", "all"]
+    assert first["selections"]["sensor"]["accuracy"] == first["accuracy"]
+    said = capsys.readouterr().out
+    assert "4 objects in 2 scenes (s[01])" in said
+    card = (tmp_path / "out" / "f.md").read_text()
+    tables = [line for line in card.splitlines() if line.startswith("|")]
+    assert all(line.endswith("|") for line in tables)
+    assert f"| {backbone} | sensor * |" in card
+
+
+def test_without_zero_shot_a_sentence_and_exit_code_2(folder, capsys):
+    assert main(["benchmark", "scenes", "--scenes", str(folder)]) == 2
+    assert "add --zero-shot" in capsys.readouterr().err
+
+
+def test_a_glob_that_matches_nothing_names_scenes_there_are(folder, backbone, capsys):
+    words = ["--scenes", str(folder), "--zero-shot", "--score-on", "test*", "--backbone", backbone]
+    assert main(["benchmark", "scenes", *words]) == 1
+    assert "matches 'test*': it has s0, s1, s2" in capsys.readouterr().err
+
+
+def test_weights_belong_to_the_backbone_before_them(capsys):
+    for words in (["--pretrained", "openai"], ["--backbone", "A", "--pretrained", "x", "--pretrained", "y"]):
+        with pytest.raises(SystemExit) as stop:
+            main(["benchmark", "scenes", "--zero-shot", *words])
+        assert stop.value.code == 2
+        assert "must follow the --backbone" in capsys.readouterr().err
+
+
+def test_a_model_named_twice_is_refused(folder, backbone, capsys):
+    words = ["--scenes", str(folder), "--zero-shot", "--backbone", backbone, "--backbone", backbone]
+    assert main(["benchmark", "scenes", *words]) == 1
+    assert "is named twice" in capsys.readouterr().err
+
+
+def test_an_embedded_model_that_is_asked_for_and_absent_is_an_error(folder, capsys, monkeypatch):
+    monkeypatch.setattr(benchmark, "EMBEDDED_MODELS", ("clipoint3d-tiny", "clipoint3d-none"))
+    assert benchmark._embedded() == ["clipoint3d-tiny"], "in the default it is left out"
+    assert main(["benchmark", "scenes", "--scenes", str(folder), "--zero-shot", "--backbone", "clipoint3d-none"]) == 1
+    assert "no asset 'clipoint3d-none'" in capsys.readouterr().err
+
+
+def test_the_embedded_model_on_a_few_real_scenes(tmp_path):
+    if not (default_scenes_dir() / "scenes.json").is_file():
+        pytest.skip(f"no real scenes at {default_scenes_dir()}; set CLIPOINT3D_SCENES")
+    try:
+        asset("clipoint3d-tiny")
+    except FileNotFoundError as error:
+        pytest.skip(f"no embedded model: {error}")
+    words = ["--zero-shot", "--score-on", "test1*", "--device", "cpu", "--backbone", "clipoint3d-tiny"]
+    assert main(["benchmark", "scenes", *words, "--json", str(tmp_path / "f.json")]) == 0
+    figures = json.loads((tmp_path / "f.json").read_text())
+    assert figures["scenes"] >= 5
+    assert figures["models"]["clipoint3d-tiny"]["macro_accuracy"] > 0.4, "far above one in eight"
