@@ -1,7 +1,8 @@
-"""Cluttered, stacked scenes of procedural shapes as a depth camera sees them, labelled point by point.
+"""Cluttered, stacked scenes of procedural shapes as a depth sensor sees them, labelled point by point.
 
-Objects are dropped one after another: beside each other with little room, some on top of a flat one. The camera
-looks down at them as a robot's does. Tabletop classes stand on a table, the others on a floor, farther away.
+Objects are dropped one after another: beside each other with little room, some on top of a flat one. The sensor
+looks down at them as a robot's does, at times past them. Tabletop classes stand on a table, the others on a floor,
+farther away.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ import trimesh
 
 from clipoint3d_ros.datasets.scenes import FIRST_OBJECT, Intrinsics, Scene
 from clipoint3d_ros.datasets.shapes import MAKERS, Shape, make_shape
-from clipoint3d_ros.geometry.camera import DepthCamera, look_at, render, sense
+from clipoint3d_ros.geometry.camera import DepthCamera, Sensor, back_project, look_at, render, visible_shares
 
 SUPPORTS = ("box", "tin", "book", "can", "pot", "table", "cabinet")  # flat enough on top to carry another object
+CLEARANCE = 0.25  # metres that a sensor keeps from every object; nearer than that none of them measures
+GROUND = 8.0  # metres, the side of the table or floor
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,9 @@ class SceneConfig:
     objects: tuple[int, int] = (2, 8)
     stacking: float = 0.25  # chance to put an object on top of another
     gap: tuple[float, float] = (-0.01, 0.06)  # metres between neighbours' footprints; below 0 they touch
-    elevation: tuple[float, float] = (15.0, 60.0)  # degrees above the horizontal from which the camera looks down
-    distance: tuple[float, float] = (0.55, 1.4)  # metres to the middle of the scene
+    elevation: tuple[float, float] = (15.0, 60.0)  # degrees above the horizontal from which the sensor looks down
+    distance: tuple[float, float] = (0.55, 1.4)  # metres to the middle of the scene; the logarithm is uniform
+    aside: float = 0.0  # chance to look past the middle, so that the frame's edge cuts objects
     min_points: int = 150  # returns below which an object is taken as not seen
 
 
@@ -69,28 +73,49 @@ def populate(classes: Sequence[str], rng: np.random.Generator, config: SceneConf
     return arrange(shapes, rng, config)
 
 
+@dataclass(frozen=True)
+class Scan:
+    """One look of any sensor at a scene.
+
+    points: (H, W, 3) float32 metres in the sensor's optical frame, NaN where nothing came back.
+    instance: (H, W) uint8, 0 nothing, 1 the table or floor, i + 2 placed[i].
+    up: (3,) unit vector of 'up' in the optical frame.
+    visible: {instance id: share of the object's own silhouette that the ideal image shows}, of every placed object.
+    """
+
+    points: np.ndarray
+    instance: np.ndarray
+    up: np.ndarray
+    visible: dict[int, float]
+
+
+def scan(placed: Sequence[Placed], rng: np.random.Generator, config: SceneConfig, sensor: Sensor) -> Scan:
+    """What a sensor of any kind sees of a scene from a random place."""
+    meshes = _meshes(placed)
+    pose = _viewpoint(placed, rng, config, sensor)
+    reading, surface = sensor.sense(render(meshes, sensor, pose), rng)
+    shares = visible_shares(meshes, sensor, pose)[1:]
+    visible = {FIRST_OBJECT + i: float(share) for i, share in enumerate(shares)}
+    return Scan(back_project(reading, sensor), _instances(surface), _up(pose), visible)
+
+
 def observe(
     name: str, placed: Sequence[Placed], rng: np.random.Generator, config: SceneConfig, camera: DepthCamera
 ) -> Scene:
-    """What the camera sees of a scene from a random place.
+    """What a camera sees of a scene from a random place.
 
     Returns:
         A Scene: instance 1 is the table or floor, instance i + 2 is placed[i]; an object with too few returns carries
         no name.
     """
-    middle = np.mean([p.at + np.array([0, 0, np.ptp(p.shape.mesh.bounds[:, 2]) / 2]) for p in placed], axis=0)
-    pose = _viewpoint(middle, rng, config)
-    ground = trimesh.creation.box(extents=(8, 8, 0.05))
-    ground.apply_translation([0, 0, -0.025])
-    meshes = [(ground.vertices, ground.faces), *(p.mesh() for p in placed)]
-    depth, surface = sense(render(meshes, camera, pose), camera, rng)
-    instance = (surface + 1).astype(np.uint8)  # −1, ground, objects… become 0, 1, 2…
+    pose = _viewpoint(placed, rng, config, camera)
+    depth, surface = camera.sense(render(_meshes(placed), camera, pose), rng)
+    instance = _instances(surface)
     ids, returns = np.unique(instance, return_counts=True)
     seen = sorted(int(i) for i, n in zip(ids, returns, strict=True) if i >= FIRST_OBJECT and n >= config.min_points)
     names = {i: placed[i - FIRST_OBJECT].shape.name for i in seen}
-    up = pose[:3, :3].T @ [0.0, 0.0, 1.0]
     pinhole = Intrinsics(camera.fx, camera.fy, camera.cx, camera.cy)
-    return Scene(name, up, depth.astype(np.float64), instance, names, pinhole)
+    return Scene(name, _up(pose), depth.astype(np.float64), instance, names, pinhole)
 
 
 def simulate(
@@ -109,10 +134,28 @@ def simulate(
 
 
 def scene_config(classes: Sequence[str]) -> SceneConfig:
-    """The layout that suits the classes: a tabletop, or a floor where none of them stands on tables."""
+    """The layout that suits the classes: a tabletop, or a floor where none of them stands on tables.
+
+    Both are as varied as what robots meet: 0.4 to 4 m away, nearly level to steeply down, a fifth cut by the frame.
+    """
     if any(MAKERS[c].tabletop for c in classes):
-        return SceneConfig()
-    return SceneConfig(objects=(1, 3), gap=(0.0, 0.5), distance=(1.8, 4.0))
+        return SceneConfig(distance=(0.45, 2.0), elevation=(10.0, 70.0), aside=0.2)
+    return SceneConfig(objects=(1, 3), gap=(0.0, 0.5), distance=(1.2, 4.0), elevation=(10.0, 70.0), aside=0.2)
+
+
+def _meshes(placed: Sequence[Placed]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The ground first, then the objects in order."""
+    ground = trimesh.creation.box(extents=(GROUND, GROUND, 0.05))
+    ground.apply_translation([0, 0, -0.025])
+    return [(ground.vertices, ground.faces), *(p.mesh() for p in placed)]
+
+
+def _instances(surface: np.ndarray) -> np.ndarray:
+    return (surface + 1).astype(np.uint8)  # −1, ground, objects… become 0, 1, 2…
+
+
+def _up(pose: np.ndarray) -> np.ndarray:
+    return pose[:3, :3].T @ [0.0, 0.0, 1.0]
 
 
 def _half(shape: Shape) -> np.ndarray:
@@ -141,9 +184,34 @@ def _beside(shape: Shape, placed: list[Placed], rng: np.random.Generator, config
     return np.array([*direction * 12.0, 0.0])
 
 
-def _viewpoint(middle: np.ndarray, rng: np.random.Generator, config: SceneConfig) -> np.ndarray:
-    azimuth, elevation = rng.uniform(0, 2 * np.pi), np.deg2rad(rng.uniform(*config.elevation))
-    distance = rng.uniform(*config.distance)
-    away = np.array([np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)])
-    target = middle + rng.normal(0, 0.04, 3)
-    return look_at(middle + away * distance, target)
+def _viewpoint(placed: Sequence[Placed], rng: np.random.Generator, config: SceneConfig, sensor: Sensor) -> np.ndarray:
+    """The pose (4, 4) of a sensor that looks at the scene's middle, or past it, and stands in no object."""
+    middle = np.mean([p.at + np.array([0, 0, np.ptp(p.shape.mesh.bounds[:, 2]) / 2]) for p in placed], axis=0)
+    low = np.array([p.shape.mesh.bounds[0] + p.at for p in placed])
+    high = np.array([p.shape.mesh.bounds[1] + p.at for p in placed])
+    for _ in range(20):
+        azimuth, elevation = rng.uniform(0, 2 * np.pi), np.deg2rad(rng.uniform(*config.elevation))
+        distance = np.exp(rng.uniform(*np.log(config.distance)))
+        away = np.array([np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)])
+        eye = middle + away * distance
+        if np.linalg.norm(np.maximum(np.maximum(low - eye, eye - high), 0), axis=1).min() > CLEARANCE:
+            break
+    pose = look_at(eye, middle + rng.normal(0, 0.04, 3))
+    if config.aside > 0 and rng.random() < config.aside:
+        pose[:3, :3] = pose[:3, :3] @ _to_forward(_near_the_edge(sensor.rays(), rng))
+    return pose
+
+
+def _near_the_edge(rays: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A random direction (3,) of the frame's outer third."""
+    height, width = rays.shape[:2]
+    v, u = rng.uniform(-1, 1, 2)
+    v, u = np.array([v, u]) / max(abs(v), abs(u)) * rng.uniform(0.67, 1.0)
+    return rays[int((v + 1) / 2 * (height - 1)), int((u + 1) / 2 * (width - 1))].astype(np.float64)
+
+
+def _to_forward(direction: np.ndarray) -> np.ndarray:
+    """The shortest rotation (3, 3) that takes a direction with z > 0 to +z."""
+    x, y, z = direction / np.linalg.norm(direction)
+    skew = np.array([[0, 0, -x], [0, 0, -y], [x, y, 0]])
+    return np.eye(3) + skew + skew @ skew / (1 + z)

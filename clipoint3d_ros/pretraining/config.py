@@ -24,7 +24,10 @@ class CorpusConfig:
     tabletop_scenes: int = 3000
     floor_scenes: int = 800
     points: int = 2048  # kept of each cloud
-    min_points: int = 150  # returns below which an object is left out
+    min_points: int = 150  # returns below which an object is left out; of a lidar's, corpus.LIDAR_MIN_POINTS
+    sensors: tuple[str, ...] = ("kinect", "realsense", "tof", "lidar")  # that see scenes; empty: complete clouds only
+    faults: float = 0.25  # share of the seen objects whose segment has a segmenter's fault
+    min_visible: float = 0.25  # share of its silhouette in sight below which an object is left out
     seed: int = 0
 
 

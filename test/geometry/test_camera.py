@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from clipoint3d_ros.geometry.camera import DepthCamera, Image, back_project, look_at, render, sense
+from clipoint3d_ros.geometry.camera import DepthCamera, Image, back_project, look_at, render
 
 SMALL = DepthCamera().scaled(0.25)
 PERFECT = replace(
@@ -52,14 +52,14 @@ def test_looking_straight_along_up_is_refused():
 
 
 def test_a_perfect_sensor_reports_what_is_there():
-    depth, surface = sense(wall(1.0, PERFECT), PERFECT, np.random.default_rng(0))
+    depth, surface = PERFECT.sense(wall(1.0, PERFECT), np.random.default_rng(0))
     np.testing.assert_allclose(depth, 1.0, atol=1e-6)
     assert (surface == 0).all()
 
 
 def test_disparity_comes_in_whole_steps():
     camera = replace(PERFECT, disparity_step=0.125, baseline=0.075, axial_floor=0.01)
-    depth, _ = sense(wall(2.0, camera), camera, np.random.default_rng(0))
+    depth, _ = camera.sense(wall(2.0, camera), np.random.default_rng(0))
     steps = camera.baseline * camera.fx / depth[depth > 0] / camera.disparity_step
     np.testing.assert_allclose(steps, np.round(steps), atol=1e-3)
     assert len(np.unique(np.round(steps))) > 1
@@ -67,7 +67,7 @@ def test_disparity_comes_in_whole_steps():
 
 def test_noise_grows_with_range():
     camera = replace(PERFECT, axial_floor=0.0012, axial_growth=0.0019)
-    spread = [sense(wall(z, camera), camera, np.random.default_rng(0))[0].std() for z in (0.6, 2.0, 4.0)]
+    spread = [camera.sense(wall(z, camera), np.random.default_rng(0))[0].std() for z in (0.6, 2.0, 4.0)]
     assert spread[0] < spread[1] < spread[2]
     assert spread[2] == pytest.approx(0.0012 + 0.0019 * 3.6**2, rel=0.05)
 
@@ -76,7 +76,7 @@ def test_pixels_beside_a_step_drop_out():
     camera = replace(PERFECT, edge_dropout=0.5)
     image = wall(2.0, camera)
     image.depth[:, 80:] = 1.0
-    depth, _ = sense(image, camera, np.random.default_rng(0))
+    depth, _ = camera.sense(image, np.random.default_rng(0))
     assert (depth[:, 79:81] == 0).mean() == pytest.approx(0.5, abs=0.12)
     assert (depth[:, 5:70] > 0).all()
 
@@ -85,7 +85,7 @@ def test_the_projectors_shadow_falls_on_one_side_of_a_near_object():
     camera = replace(PERFECT, baseline=0.075)
     image = wall(2.0, camera)
     image.depth[:, 60:100] = 0.8
-    depth, _ = sense(image, camera, np.random.default_rng(0))
+    depth, _ = camera.sense(image, np.random.default_rng(0))
     width = round(camera.baseline * camera.fx * (1 / 0.8 - 1 / 2.0))
     right = (depth[:, 100 : 100 + 3 * width] == 0).sum(1)
     assert (np.abs(right - width) <= 1).all(), f"a shadow of {width} pixels, not of {right[0]}"
@@ -95,17 +95,17 @@ def test_the_projectors_shadow_falls_on_one_side_of_a_near_object():
 def test_range_and_grazing_incidence_bound_what_returns():
     camera = replace(PERFECT, grazing=70)
     for depth in (0.2, 7.0):
-        assert not sense(wall(depth, camera), camera, np.random.default_rng(0))[0].any()
+        assert not camera.sense(wall(depth, camera), np.random.default_rng(0))[0].any()
     image = wall(1.0, camera)
     image.incidence[:] = np.cos(np.deg2rad(75))
-    assert not sense(image, camera, np.random.default_rng(0))[0].any()
+    assert not camera.sense(image, np.random.default_rng(0))[0].any()
 
 
 def test_the_same_seed_gives_the_same_image():
     camera = SMALL
-    first, second = (sense(wall(1.3, camera), camera, np.random.default_rng(4))[0] for _ in range(2))
+    first, second = (camera.sense(wall(1.3, camera), np.random.default_rng(4))[0] for _ in range(2))
     assert (first == second).all()
-    assert (first != sense(wall(1.3, camera), camera, np.random.default_rng(5))[0]).any()
+    assert (first != camera.sense(wall(1.3, camera), np.random.default_rng(5))[0]).any()
 
 
 def test_a_scaled_camera_sees_the_same_field():
