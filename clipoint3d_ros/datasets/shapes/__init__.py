@@ -1,11 +1,12 @@
 """Procedural household shapes: one maker a class, random in proportion and metric size."""
 
-from clipoint3d_ros.datasets.shapes import desk, furniture, packages, vessels
+from clipoint3d_ros.datasets.shapes import cookware, desk, furniture, packages, vessels
 from clipoint3d_ros.datasets.shapes.shape import MAKERS, Shape, make_shape, rested, size_words, surface_points
 
 __all__ = [
     "MAKERS",
     "Shape",
+    "cookware",
     "desk",
     "furniture",
     "make_shape",

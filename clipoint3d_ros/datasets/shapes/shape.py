@@ -82,7 +82,13 @@ def make_shape(name: str, rng: np.random.Generator) -> Shape:
         mesh = turned_over(mesh)
     else:
         mesh = settled(mesh)
-    return Shape(name, rested(_spun(mesh, rng.uniform(0, 2 * np.pi))), attributes, pose)
+    told = tuple(_as_seen(words, pose) for words in attributes)
+    return Shape(name, rested(_spun(mesh, rng.uniform(0, 2 * np.pi))), told, pose)
+
+
+def said(rng: np.random.Generator, *phrases: str) -> str:
+    """One of several ways to say the same."""
+    return phrases[rng.integers(len(phrases))]
 
 
 def rested(mesh: Trimesh) -> Trimesh:
@@ -108,6 +114,15 @@ def surface_points(mesh: Trimesh, count: int, rng: np.random.Generator) -> np.nd
     fold = u + v > 1
     u, v = np.where(fold, 1 - u, u), np.where(fold, 1 - v, v)
     return (a + u * (b - a) + v * (c - a)).astype(np.float32)
+
+
+def _as_seen(words: str, pose: str) -> str:
+    """An attribute of a standing object in the words that are true of it in `pose`."""
+    if pose == INVERTED:
+        return words.replace("at the top", "below")
+    if pose == LYING:
+        return words.replace("at the top", "at one end").replace("tall", "long")
+    return words
 
 
 def _spun(mesh: Trimesh, angle: float) -> Trimesh:

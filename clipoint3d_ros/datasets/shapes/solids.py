@@ -110,11 +110,87 @@ def arc(radius: Numbers, start: float, stop: float, count: int = 14) -> np.ndarr
     return np.column_stack([radius[0] * np.cos(angles), radius[1] * np.sin(angles)])
 
 
-def handle(outward: float, low: float, high: float, start: float, thickness: float, sections: int = 8) -> Trimesh:
-    """A cup's handle: a bow in the x–z plane from height `low` to `high` at radius `start`, `outward` metres wide."""
-    bow = arc((outward, (high - low) / 2), -np.pi / 2, np.pi / 2, 16)
+def handle(
+    outward: float, low: float, high: float, start: float, thickness: float, sections: int = 8, square: float = 1.0
+) -> Trimesh:
+    """A cup's handle: a bow in the x–z plane from height `low` to `high` at radius `start`, `outward` metres wide.
+
+    `square` is 1 for a round bow and falls towards 0.3 for one with corners.
+    """
+    bow = arc((1, 1), -np.pi / 2, np.pi / 2, 16)
+    bow = np.sign(bow) * np.abs(bow) ** square * [outward, (high - low) / 2]
     path = np.column_stack([start + bow[:, 0], np.zeros(len(bow)), (low + high) / 2 + bow[:, 1]])
     return tube(path, thickness / 2, sections)
+
+
+def loop_handle(outward: float, half_width: float, thickness: float) -> Trimesh:
+    """A level bow in the x–y plane, open towards −x: a pot's handle."""
+    bow = arc((outward, half_width), -np.pi / 2, np.pi / 2, 12)
+    return tube(np.column_stack([bow, np.zeros(len(bow))]), thickness / 2)
+
+
+def loft(rings: np.ndarray) -> Trimesh:
+    """A skin over closed rings (L, K, 3), from the lowest to the highest, with a fan over either end."""
+    levels, k, _ = rings.shape
+    i, j = (part.ravel() for part in np.meshgrid(np.arange(levels - 1) * k, np.arange(k), indexing="ij"))
+    a, b = i + j, i + (j + 1) % k
+    sides = [np.stack([a, b, a + k], 1), np.stack([b, b + k, a + k], 1)]
+    start, end, last = levels * k, levels * k + 1, (levels - 1) * k
+    spokes, others = np.arange(k), (np.arange(k) + 1) % k
+    caps = [
+        np.stack([others, spokes, np.full(k, start)], 1),
+        np.stack([last + spokes, last + others, np.full(k, end)], 1),
+    ]
+    vertices = np.concatenate([rings.reshape(-1, 3), rings[:1].mean(1), rings[-1:].mean(1)])
+    return Trimesh(vertices, np.concatenate([*sides, *caps]), process=False)
+
+
+def outline(x: float, y: float, radius: float, corner: int = 6) -> np.ndarray:
+    """(4 × corner, 2) points of a rectangle x by y metres whose corners are rounded by `radius`, anticlockwise."""
+    radius = min(radius, x / 2, y / 2)
+    angles = np.linspace(0, np.pi / 2, corner)
+    parts = []
+    for turn, (sx, sy) in enumerate(((1, 1), (-1, 1), (-1, -1), (1, -1))):
+        bend = angles + turn * np.pi / 2
+        middle = [sx * (x / 2 - radius), sy * (y / 2 - radius)]
+        parts.append(middle + radius * np.column_stack([np.cos(bend), np.sin(bend)]))
+    return np.concatenate(parts)
+
+
+def stacked(polygon: np.ndarray, levels: Sequence[tuple[float, float]]) -> Trimesh:
+    """A polygon (K, 2) pulled inwards by `inset` metres at each height of `levels` (inset, height)."""
+    half = np.ptp(polygon, axis=0) / 2
+    rings = [np.column_stack([polygon * (1 - inset / half), np.full(len(polygon), z)]) for inset, z in levels]
+    return loft(np.array(rings))
+
+
+def parcel(size: Numbers, swell: Numbers, worn: float) -> Trimesh:
+    """A cardboard box of `size` (3,): x and y sides swollen by `swell` (2,) or sunk, edges cut by `worn`."""
+    x, y, z = size
+    s = np.linspace(0, 1, 6)
+    bulge = np.sin(np.pi * s)
+    rings = []
+    middle = [(z * k, 0.0, float(np.sin(np.pi * k))) for k in s[1:-1]]
+    for height, inset, share in [(0, worn, 0), (worn, 0, 0), *middle, (z - worn, 0, 0), (z, worn, 0)]:
+        a, b = x / 2 - inset, y / 2 - inset
+        along_x, along_y = (2 * s - 1) * (x / 2 - worn), (2 * s - 1) * (y / 2 - worn)
+        out_x, out_y = a + swell[0] * share * bulge, b + swell[1] * share * bulge
+        ring = [
+            np.column_stack([along_x, -out_y]),
+            np.column_stack([out_x, along_y]),
+            np.column_stack([-along_x, out_y]),
+            np.column_stack([-out_x, -along_y]),
+        ]
+        flat = np.concatenate(ring)
+        rings.append(np.column_stack([flat, np.full(len(flat), height)]))
+    return loft(np.array(rings))
+
+
+def footed(outside: Sequence[tuple[float, float]], ring: float, rise: float) -> list[tuple[float, float]]:
+    """A vessel's outside profile lifted by `rise` onto a foot ring of radius `ring`, hollow beneath."""
+    thick = 0.004
+    lifted = [(r, h + rise) for r, h in outside]
+    return [(max(ring - 2 * thick, 0.002), rise), (ring - thick, 0.0), (ring, 0.0), (ring, rise * 0.9), *lifted]
 
 
 def moved(mesh: Trimesh, by: Numbers) -> Trimesh:
