@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from tqdm import tqdm
 
 from clipoint3d_ros.cli import CommandError, UsageError
@@ -46,13 +47,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--selection", choices=("auto", "sensor", "entropy", "all"), default="auto", help="which views decide"
     )
     _common(on_scenes)
+    on_shapes = kinds.add_parser(
+        "shapes",
+        help="procedural objects that no training saw",
+        description="Procedural objects that no training saw: trained and unseen classes, synonyms, rejection, speed.",
+        epilog="example:\n  clipoint3d benchmark shapes --count 20 --json figures.json",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    on_shapes.add_argument(
+        "--count", metavar="N", type=int, default=20, help="complete clouds a class; scenes in proportion (%(default)s)"
+    )
+    on_shapes.add_argument(
+        "--cache",
+        metavar="DIR",
+        type=Path,
+        default=Path("runs/corpus"),
+        help="folder of generated clouds (%(default)s)",
+    )
+    on_shapes.add_argument("--workers", metavar="N", type=int, default=2, help="processes that generate (%(default)s)")
+    on_shapes.add_argument(
+        "--rounds", metavar="N", type=int, default=7, help="objects timed of each model; 0 times none (%(default)s)"
+    )
+    _common(on_shapes)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure, show and write; 0 when all of it is done."""
     from clipoint3d_ros.evaluation import benchmark_tables as tables
 
-    measure, summary, markdown = {"scenes": (_on_scenes, tables.scenes_summary, tables.scenes_markdown)}[args.benchmark]
+    measure, summary, markdown = {
+        "scenes": (_on_scenes, tables.scenes_summary, tables.scenes_markdown),
+        "shapes": (_on_shapes, tables.shapes_summary, tables.shapes_markdown),
+    }[args.benchmark]
     figures = measure(args)
     print(summary(figures))
     if args.json:
@@ -117,6 +143,39 @@ def _on_scenes(args: argparse.Namespace) -> dict[str, Any]:
         "classes": list(classes.names),
         "models": figures,
     }
+
+
+def _on_shapes(args: argparse.Namespace) -> dict[str, Any]:
+    if args.rounds < 0:
+        raise UsageError(f"--rounds must be 0 or more, but is {args.rounds}")
+
+    from clipoint3d_ros.evaluation import procedural
+
+    words = procedural.vocabulary()
+    backbones = _load(args.models, args.device)
+    objects = procedural.held_out_objects(words, args.count, args.cache, args.workers)
+    total = len(backbones) * (len(objects.trained.labels) + len(objects.unseen.labels))
+    with tqdm(total=total, unit="object", desc="classify") as bar:
+        figures = {name: procedural.figures(b, words, objects, bar.update) for name, b in backbones.items()}
+    speeds = _speeds(args.models, objects.trained.points[0], args.rounds)
+    return {
+        "count": args.count,
+        "classes": len(words.trained.names),
+        "models": {name: {**found, "speed": speeds.get(name)} for name, found in figures.items()},
+    }
+
+
+def _speeds(
+    models: Sequence[tuple[str, str | None]] | None, cloud: np.ndarray, rounds: int
+) -> dict[str, dict[str, Any]]:
+    """{model: its speed on the CPU}, none where no round is wanted."""
+    from clipoint3d_ros.evaluation import speed
+
+    if not rounds:
+        return {}
+    reference = speed.reference_backbone()
+    backbones = tqdm(_load(models, "cpu").items(), unit="model", desc="time")
+    return {name: speed.compare(backbone, reference, cloud.astype(np.float32), rounds) for name, backbone in backbones}
 
 
 def _load(models: Sequence[tuple[str, str | None]] | None, device: str | None) -> dict[str, Backbone]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from clipoint3d_ros.evaluation.console import aligned, percent
+from clipoint3d_ros.evaluation.rejection import HEADLINE
 
 _WORST = 5  # confusions shown of each model
 
@@ -96,4 +97,102 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _shape_tables(figures: Mapping[str, Any]) -> list[tuple[str, list[list[str]]]]:
-    return []
+    """(title, rows) of each table, all models side by side."""
+    models = figures["models"]
+    first = next(iter(models.values()))
+    unseen = first["unseen"]
+    return [
+        (
+            f"Macro accuracy over {figures['classes']} trained classes, objects that no training saw "
+            "(95 % bootstrap intervals over objects in brackets)",
+            [["objects", "n", *models], *_macros(models, _held_out_rows(first))],
+        ),
+        (
+            f"Macro accuracy over {len(unseen['classes'])} classes that no training saw, chance "
+            f"{percent(unseen['complete']['chance'])}: {', '.join(unseen['classes'])}",
+            [["objects and prompts", "n", *models], *_macros(models, _UNSEEN_ROWS)],
+        ),
+        (
+            "Trained classes by another word, accuracy of their complete clouds (* a word that the first model never "
+            "met)",
+            _synonym_rows(models),
+        ),
+        (
+            "AUROC of telling unknown objects from those of the eight tabletop classes, sensors' clouds",
+            _rejection_rows(models),
+        ),
+        *([] if first["speed"] is None else [("One object, ten views, one thread", _speed_rows(models))]),
+    ]
+
+
+_UNSEEN_ROWS = [
+    (f"{title}, {prompts}", ("unseen", kind, key))
+    for title, kind in (("complete", "complete"), ("sensors", "sensors"))
+    for prompts, key in (
+        ("names alone", "by_name"),
+        ("with descriptions", "by_description"),
+        ("among trained classes too", "among_trained"),
+    )
+]
+
+
+def _held_out_rows(first: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...]]]:
+    return [
+        ("complete clouds", ("complete",)),
+        ("all sensors", ("sensors", "all")),
+        *((f"  {name}", ("sensors", name)) for name in first["sensors"] if name != "all"),
+        *((f"  {name} segmentation faults", ("faults", name)) for name in first["faults"]),
+    ]
+
+
+def _macros(models: Mapping[str, Any], wanted: Sequence[tuple[str, tuple[str, ...]]]) -> list[list[str]]:
+    """Rows of macro accuracies, each found by its path into a model's figures."""
+    rows = []
+    for title, path in wanted:
+        found = [_at(model, path) for model in models.values()]
+        shown = (with_interval(f["macro_accuracy"], f["macro_accuracy_interval"]) for f in found)
+        rows.append([title, str(found[0]["n"]), *shown])
+    return rows
+
+
+def _at(figures: Any, path: Sequence[str]) -> Any:
+    for key in path:
+        figures = figures[key]
+    return figures
+
+
+def _synonym_rows(models: Mapping[str, Any]) -> list[list[str]]:
+    told = [model["synonyms"] for model in models.values()]
+    rows = [["class → synonym", "n", *(f"{name}: name → synonym" for name in models)]]
+    for name, row in told[0]["words"].items():
+        each = [t["words"][name] for t in told]
+        mark = "" if row["seen"] else " *"
+        shown = (f"{percent(w['by_name'])} → {percent(w['by_synonym'])}" for w in each)
+        rows.append([f"{name} → {row['synonym']}{mark}", str(row["n"]), *shown])
+    for title, key in (("mean", "by_synonym"), ("  seen words", "by_seen_synonym"), ("  unseen", "by_unseen_synonym")):
+        before = (f"{percent(t['by_name'])} → " if key == "by_synonym" else "" for t in told)
+        rows.append([title, "", *(b + percent(t[key]) for b, t in zip(before, told, strict=True))])
+    return rows
+
+
+def _rejection_rows(models: Mapping[str, Any]) -> list[list[str]]:
+    rows = [["unknown, score", "known / unknown", *models]]
+    for title, key in (("other household classes", "household"), ("unseen classes", "unseen")):
+        found = [model["rejection"][key] for model in models.values()]
+        intervals = (f["auroc_interval"] for f in found)
+        heads = (f"{f['auroc']:.3f} ({i[0]:.3f}–{i[1]:.3f})" for f, i in zip(found, intervals, strict=True))
+        rows.append([f"{title}, max probability", f"{found[0]['known']} / {found[0]['n']}", *heads])
+        for score in found[0]["auroc_by"]:
+            if score != HEADLINE:
+                rows.append([f"  {score.replace('_', ' ')}", "", *(f"{f['auroc_by'][score]:.3f}" for f in found)])
+    return rows
+
+
+def _speed_rows(models: Mapping[str, Any]) -> list[list[str]]:
+    return [
+        ["model", "ms", "reference", "ms", "times as fast"],
+        *(
+            [name, f"{s['model_ms']:.0f}", s["reference"], f"{s['reference_ms']:.0f}", f"{s['ratio']:.1f}"]
+            for name, s in ((name, model["speed"]) for name, model in models.items())
+        ),
+    ]
