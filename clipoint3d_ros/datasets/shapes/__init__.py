@@ -1,6 +1,6 @@
 """Procedural household shapes: one maker a class, random in proportion and metric size."""
 
-from clipoint3d_ros.datasets.shapes import cookware, desk, furniture, packages, vessels
+from clipoint3d_ros.datasets.shapes import cookware, desk, furniture, packages, unseen, vessels
 from clipoint3d_ros.datasets.shapes.shape import MAKERS, Shape, make_shape, rested, size_words, surface_points
 
 __all__ = [
@@ -14,5 +14,6 @@ __all__ = [
     "rested",
     "size_words",
     "surface_points",
+    "unseen",
     "vessels",
 ]

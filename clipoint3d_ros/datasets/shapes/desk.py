@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from clipoint3d_ros.datasets.shapes.shape import Made, maker
+from clipoint3d_ros.datasets.shapes.shape import Made, maker, said
 from clipoint3d_ros.datasets.shapes.solids import (
     ball,
     block,
@@ -40,7 +40,11 @@ def monitor(rng: np.random.Generator) -> Made:
     panel = turned(block((w, rng.uniform(0.012, 0.05), h)), tilt, (1, 0, 0))
     stem = block((0.05, 0.025, rise + h * 0.4), (0, 0.03, 0))
     base = rod(foot, 0.015) if rng.random() < 0.4 else block((foot * 2, foot * 1.3, 0.015))
-    return merged(moved(panel, (0, 0, rise)), stem, base), ("thin and flat", "on a stand")
+    return merged(moved(panel, (0, 0, rise)), stem, base), (
+        said(rng, "thin and flat", "a thin flat panel"),
+        said(rng, "on a stand", "on a foot", "held by a stem"),
+        said(rng, "wide", "broader than high"),
+    )
 
 
 @maker("laptop")
@@ -50,7 +54,11 @@ def laptop(rng: np.random.Generator) -> Made:
     d, t = w * rng.uniform(0.62, 0.74), rng.uniform(0.01, 0.024)
     opening = np.deg2rad(rng.uniform(80, 135))
     lid = turned(moved(block((w, d, 0.007)), (0, -d / 2, 0)), -opening, (1, 0, 0))
-    return merged(block((w, d, t)), moved(lid, (0, d / 2, t))), ("open", "thin")
+    return merged(block((w, d, t)), moved(lid, (0, d / 2, t))), (
+        said(rng, "open", "opened at a hinge"),
+        said(rng, "thin", "with two thin halves"),
+        said(rng, "shaped like an L", "with an upright screen"),
+    )
 
 
 @maker("keyboard")
@@ -66,7 +74,11 @@ def keyboard(rng: np.random.Generator) -> Made:
         y = -d / 2 + d * (row + 0.7) / 6
         top = front + (rear - front) * (row + 0.7) / 6
         keys.append(block((w * 0.94, d / 6 * 0.75, 0.008), (0, y, top - 0.002)))
-    return merged(body, *keys), ("flat", "long", "with rows of keys")
+    return merged(body, *keys), (
+        said(rng, "flat", "low", "a thin wedge"),
+        said(rng, "long", "much wider than deep"),
+        said(rng, "with rows of keys", "with many small keys"),
+    )
 
 
 @maker("mouse")
@@ -78,8 +90,16 @@ def mouse(rng: np.random.Generator) -> Made:
     points = points.copy()
     points[:, 2] *= 1 - rng.uniform(0.0, 0.35) * (points[:, 0] / a)
     points[:, 2] -= points[:, 2].min()
+    body = hull(points)
+    x = a * rng.uniform(0.45, 0.6)
+    over = points[np.hypot(points[:, 0] - x, points[:, 1]) < 0.25 * a]
     wheel = turned(rod(0.011, 0.007, (0, 0, -0.0035), 14), np.pi / 2, (1, 0, 0))
-    return merged(hull(points), moved(wheel, (a * 0.55, 0, c * 0.72))), ("small", "smooth", "hump-shaped")
+    return merged(body, moved(wheel, (x, 0, over[:, 2].max() - 0.0085))), (
+        "small",
+        said(rng, "smooth", "rounded"),
+        said(rng, "hump-shaped", "an oval dome", "with a curved top"),
+        said(rng, "with a flat bottom", "with a wheel"),
+    )
 
 
 @maker("drill", lying=0.55)
@@ -100,7 +120,11 @@ def drill(rng: np.random.Generator) -> Made:
     top = grip + 0.03 + r * 0.7
     lean = turned(stock, rng.uniform(-0.15, 0.25), (0, 1, 0))
     mesh = merged(moved(body, (0, 0, top)), moved(chuck, (length / 2, 0, top)), moved(lean, (-0.02, 0, 0.03)), battery)
-    return mesh, ("with a pistol grip", "with a chuck")
+    return mesh, (
+        said(rng, "with a pistol grip", "shaped like a pistol"),
+        said(rng, "with a chuck", "with a barrel and a chuck"),
+        said(rng, "with a battery foot", "with a block at the foot of its grip"),
+    )
 
 
 @maker("hammer", lying=1.0)
@@ -115,8 +139,8 @@ def hammer(rng: np.random.Generator) -> Made:
         + [(-head / 2 - 0.03, s * 0.012, length) for s in (-1, 1)]
     )
     return turned(merged(shaft, bar, peen), np.pi / 2 * rng.integers(0, 2), (0, 0, 1)), (
-        "with a long handle",
-        "with a steel head",
+        said(rng, "with a long handle", "with a long thin shaft"),
+        said(rng, "with a steel head", "with a head across its end", "shaped like the letter T"),
     )
 
 
@@ -126,8 +150,9 @@ def screwdriver(rng: np.random.Generator) -> Made:
     grip, blade, r = rng.uniform(0.08, 0.12), rng.uniform(0.07, 0.18), rng.uniform(0.011, 0.019)
     profile = [(0, 0), (r * 0.8, 0), (r, 0.012), (r * 0.85, grip * 0.5), (r, grip * 0.8), (r * 0.6, grip), (0, grip)]
     return merged(lathe(profile, 16), rod(rng.uniform(0.003, 0.005), blade + 0.01, (0, 0, grip - 0.01), 8)), (
-        "with a thick grip",
-        "with a thin blade",
+        said(rng, "with a thick grip", "with a round grip"),
+        said(rng, "with a thin blade", "with a long thin rod"),
+        said(rng, "straight", "slender"),
     )
 
 
@@ -146,7 +171,11 @@ def scissors(rng: np.random.Generator) -> Made:
             [-reach - ring + ring * np.cos(angles), s * 0.02 + ring * 0.75 * np.sin(angles), np.full(20, 0.005)]
         )
         halves.append(moved(turned(merged(steel, shank, tube(loop, 0.005)), s * opening), (0, 0, 0.003 * (s + 1))))
-    return merged(*halves), ("flat", "with two finger rings", "with two blades")
+    return merged(*halves), (
+        said(rng, "flat", "thin"),
+        said(rng, "with two finger rings", "with two loops at one end"),
+        said(rng, "with two blades", "with two crossed halves"),
+    )
 
 
 @maker("banana")
@@ -160,39 +189,62 @@ def banana(rng: np.random.Generator) -> Made:
     one = tube(path, widths)
     count = int(rng.integers(2, 5)) if rng.random() < 0.3 else 1
     fingers = [turned(one, 0.28 * i, (0.2, 0, 1), path[-1]) for i in range(count)]
-    return merged(*fingers), ("curved", "in a bunch" if count > 1 else "long")
+    return merged(*fingers), (
+        said(rng, "curved", "bent like a bow"),
+        "in a bunch" if count > 1 else "long",
+        said(rng, "with narrow ends", "thicker in the middle"),
+    )
 
 
 @maker("pear", lying=0.5)
 def pear(rng: np.random.Generator) -> Made:
     """Pears: 5.5–8.5 cm across, 8–13 cm high, narrow towards the stalk."""
     r = rng.uniform(0.027, 0.043)
-    h, neck = r * rng.uniform(2.6, 3.3), rng.uniform(0.4, 0.6)
-    s = np.linspace(0, np.pi, 18)
-    width = r * np.sin(s) * (1 - (1 - neck) / (1 + np.exp(-9 * (s / np.pi - 0.55))))
-    body = lathe([(float(max(x, 0)), float(h * (1 - np.cos(t)) / 2)) for x, t in zip(width, s, strict=True)])
+    h, neck = r * rng.uniform(2.5, 3.3), rng.uniform(0.38, 0.6)
+    s = np.linspace(0, np.pi, 20)
+    low = np.sin(np.clip(s / 0.62, 0, np.pi)) ** 0.9
+    width = r * np.maximum(low, neck * np.sin(s) ** 0.45 * np.clip((s - 0.6) / 0.6, 0, 1))
+    width = np.convolve(np.pad(width, 1, mode="edge"), [0.25, 0.5, 0.25], "valid")
+    width[[0, -1]] = 0
+    body = lathe([(float(x), float(h * (1 - np.cos(t)) / 2)) for x, t in zip(width, s, strict=True)], 32)
     return merged(body, tube([(0, 0, h * 0.97), (0.004, 0, h + 0.018)], 0.0018, 6)), (
-        "rounded",
-        "narrow at the top",
+        said(rng, "rounded", "drop-shaped"),
+        said(rng, "narrow at the top", "narrow towards the stalk"),
         "with a stalk",
     )
 
 
-@maker("apple")
+@maker("apple", lying=0.2)
 def apple(rng: np.random.Generator) -> Made:
-    """Apples and oranges' size: 6–10 cm, almost a ball, dimpled at the stalk."""
-    r = rng.uniform(0.03, 0.05)
-    t = np.linspace(0.02, np.pi - 0.02, 20)
-    dimple = 1 + 0.18 * np.cos(t) ** 2 * (1 - np.abs(np.cos(t)) ** 4) - rng.uniform(0.1, 0.22) * np.abs(np.cos(t)) ** 6
-    body = lathe([(r * np.sin(a) * d, r - r * np.cos(a) * d * 0.92) for a, d in zip(t, dimple, strict=True)])
-    return merged(body, tube([(0, 0, 1.65 * r), (0.003, 0, 2.05 * r)], 0.0016, 6)), ("round", "small", "with a dimple")
+    """Apples: 6–10 cm (trade calibres 60–95 mm), 0.8–1 as high, dimpled at stalk and blossom."""
+    r, tall, deep = rng.uniform(0.03, 0.048), rng.uniform(0.82, 1.0), rng.uniform(0.25, 0.45)
+    t = np.linspace(0, np.pi, 22)
+    # A ball whose poles are drawn in by bells around the axis; the blossom's dimple is the shallower.
+    height = -tall * np.cos(t) * (1 - deep * np.exp(-((np.sin(t) / 0.42) ** 2)) * np.where(t > np.pi / 2, 1, 0.55))
+    shoulder = 1 + rng.uniform(0.0, 0.1) * -np.cos(t)
+    body = lathe([(float(r * np.sin(a) * k), float(r * z)) for a, k, z in zip(t, shoulder, height, strict=True)], 32)
+    body.apply_translation([0, 0, -body.bounds[0, 2]])
+    top = float(r * (height[-1] - height.min()))
+    parts = [body]
+    stalk = rng.random() < 0.75
+    if stalk:
+        parts.append(tube([(0, 0, top - 0.002), (0.004, 0, top + r * rng.uniform(0.35, 0.6))], 0.0018, 6))
+    return merged(*parts), (
+        said(rng, "round", "almost round"),
+        "small",
+        said(rng, "with a dimple", "with a hollow on top"),
+        "with a stalk" if stalk else "without a stalk",
+    )
 
 
 @maker("ball")
 def toy_ball(rng: np.random.Generator) -> Made:
     """Tennis balls to footballs: 6–24 cm across."""
     r = rng.uniform(0.03, 0.12)
-    return ball((r, r, r), (0, 0, r)), ("perfectly round", "smooth")
+    return ball((r, r, r), (0, 0, r)), (
+        said(rng, "perfectly round", "a sphere"),
+        said(rng, "smooth", "without edges"),
+    )
 
 
 @maker("camel")

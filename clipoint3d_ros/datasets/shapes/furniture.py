@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from trimesh import Trimesh
 
-from clipoint3d_ros.datasets.shapes.shape import Made, maker
+from clipoint3d_ros.datasets.shapes.shape import Made, maker, said
 from clipoint3d_ros.datasets.shapes.solids import (
     ball,
     block,
@@ -30,11 +30,11 @@ def _legs(x: float, y: float, height: float, thickness: float, round_: bool) -> 
 
 @maker("chair", tabletop=False)
 def chair(rng: np.random.Generator) -> Made:
-    """Dining, office and arm chairs: seat 38–58 cm wide at 40–50 cm, back to 75–115 cm."""
+    """Dining, office and arm chairs: seat 38–58 cm wide at 40–50 cm, back to 75–115 cm (EN 1335 and BIFMA seats, catalogue backs)."""
     w, d, seat = rng.uniform(0.38, 0.58), rng.uniform(0.38, 0.55), rng.uniform(0.4, 0.5)
     back, t = rng.uniform(0.32, 0.65), rng.uniform(0.02, 0.07)
     parts = [block((w, d, t), (0, 0, seat - t))]
-    attributes: tuple[str, ...] = ("with a backrest",)
+    attributes: tuple[str, ...] = (said(rng, "with a backrest", "with an upright back"), "with a seat")
     if rng.random() < 0.25:  # office chair: a column on a star
         parts.append(rod(0.03, seat - t, sections=10))
         spread = rng.uniform(0.24, 0.34)
@@ -76,7 +76,11 @@ def stool(rng: np.random.Generator) -> Made:
     for a in np.arange(count) * 2 * np.pi / count + np.pi / 4:
         c = np.array([np.cos(a), np.sin(a)])
         legs.append(tube([(*(c * r * splay), 0), (*(c * r * 0.7), h - 0.03)], 0.016))
-    return merged(seat, *legs), ("without a backrest", f"with {count} legs")
+    return merged(seat, *legs), (
+        said(rng, "without a backrest", "with a plain seat"),
+        "with three legs" if count == 3 else "with four legs",
+        said(rng, "with slender legs", "higher than wide"),
+    )
 
 
 @maker("table", tabletop=False)
@@ -86,12 +90,18 @@ def table(rng: np.random.Generator) -> Made:
     if rng.random() < 0.3:
         r = rng.uniform(0.3, 0.7)
         foot = lathe([(0, 0), (r * 0.55, 0), (r * 0.5, 0.03), (0.05, 0.06), (0.04, h - t), (0, h - t)])
-        return merged(rod(r, t, (0, 0, h - t)), foot), ("with a round top", "on one column")
+        return merged(rod(r, t, (0, 0, h - t)), foot), (
+            said(rng, "with a round top", "with a wide round top"),
+            said(rng, "on one column", "on a single foot"),
+        )
     x, y = rng.uniform(0.55, 1.9), 0.0
     y = min(x, rng.uniform(0.45, 1.0))
     leg = rng.uniform(0.03, 0.09)
     legs = _legs(x / 2 - leg, y / 2 - leg, h - t, leg, bool(rng.random() < 0.4))
-    return merged(block((x, y, t), (0, 0, h - t)), *legs), ("with a flat top", "with four legs")
+    return merged(block((x, y, t), (0, 0, h - t)), *legs), (
+        said(rng, "with a flat top", "with a wide level top"),
+        said(rng, "with four legs", "with legs at its corners"),
+    )
 
 
 @maker("sofa", tabletop=False)
@@ -114,7 +124,11 @@ def sofa(rng: np.random.Generator) -> Made:
     if rng.random() < 0.2:
         parts.append(rounded_block((w * 0.35, d * 0.9, seat), 0.04, (w * 0.325, -d * 0.8, 0)))
         return merged(*parts), ("corner-shaped", "soft", "with a backrest")
-    return merged(*parts), ("wide and soft", "with two armrests", "with a backrest")
+    return merged(*parts), (
+        said(rng, "wide and soft", "wide", "with thick cushions"),
+        said(rng, "with two armrests", "with thick arms"),
+        said(rng, "with a backrest", "with a broad back"),
+    )
 
 
 @maker("bed", tabletop=False)
@@ -183,14 +197,18 @@ def cabinet(rng: np.random.Generator) -> Made:
         for i in range(rows):
             parts.append(block((w * 0.95, 0.015, cell * 0.9), (0, -d / 2, foot + cell * (i + 0.05))))
             parts.append(block((min(0.15, w / 3), 0.03, 0.015), (0, -d / 2 - 0.02, foot + cell * (i + 0.5))))
-        return merged(*parts), ("with drawers", "closed")
+        return merged(*parts), (
+            said(rng, "with drawers", "with drawers one above the other"),
+            "closed",
+            "with flat fronts",
+        )
     doors = 1 if w < 0.6 else int(rng.integers(2, 4))
     for i in range(doors):
         x = -w / 2 + w / doors * (i + 0.5)
         parts.append(block((w / doors * 0.96, 0.015, (h - foot) * 0.95), (x, -d / 2, foot + 0.02)))
         grip = x + (w / doors * 0.38) * (1 if i % 2 == 0 else -1)
         parts.append(block((0.015, 0.03, 0.14), (grip, -d / 2 - 0.02, foot + (h - foot) * 0.5)))
-    return merged(*parts), ("with doors", "closed")
+    return merged(*parts), (said(rng, "with doors", "with doors and grips"), "closed", "with flat fronts")
 
 
 @maker("lamp", tabletop=False)
@@ -215,7 +233,11 @@ def lamp(rng: np.random.Generator) -> Made:
             ]
         )
         return merged(base, body, rod(0.008, h - 0.05), cone), ("with a shade", "with a bulging body")
-    return merged(base, rod(0.01, h - 0.03, sections=8), cone), ("with a shade", "with a thin stem")
+    return merged(base, rod(0.01, h - 0.03, sections=8), cone), (
+        said(rng, "with a shade", "with a wide shade"),
+        said(rng, "with a thin stem", "on a slender pole"),
+        "with a round foot",
+    )
 
 
 @maker("bathtub", tabletop=False)
@@ -252,7 +274,11 @@ def plant(rng: np.random.Generator) -> Made:
                 [out * s**1.5 * np.cos(a), out * s**1.5 * np.sin(a), h * 0.85 + up * (s - 0.35 * s**3)]
             )
             parts.append(_leaf(path, r * rng.uniform(0.08, 0.2)))
-        return merged(*parts), ("with long leaves", "in a pot")
+        return merged(*parts), (
+            said(rng, "with long leaves", "with long bent leaves"),
+            said(rng, "in a pot", "in a round pot"),
+            "irregular",
+        )
     stem = rng.uniform(0.2, 0.6) * tall
     parts.append(tube([(0, 0, h * 0.8), (rng.uniform(-0.2, 0.2) * r, 0, h + stem)], 0.012))
     for _ in range(int(rng.integers(30, 80))):
@@ -261,7 +287,11 @@ def plant(rng: np.random.Generator) -> Made:
         leaf = r * rng.uniform(0.2, 0.45)
         corners = centre + rng.normal(size=(4, 3)) * leaf
         parts.append(Trimesh(corners, [[0, 1, 2], [0, 3, 1], [1, 3, 2], [2, 3, 0]], process=False))
-    return merged(*parts), ("with a leafy crown", "in a pot")
+    return merged(*parts), (
+        said(rng, "with a leafy crown", "bushy"),
+        said(rng, "in a pot", "in a round pot"),
+        said(rng, "with many small leaves", "on a thin stem"),
+    )
 
 
 def _leaf(path: np.ndarray, width: float) -> Trimesh:

@@ -45,7 +45,7 @@ def can(rng: np.random.Generator) -> Made:
         words = said(rng, "with a narrowed neck", "narrower at both ends", "with a recessed end")
     elif kind == "food":
         r = rng.choice([0.0325, 0.0365, 0.0365, 0.0415, 0.0495]) * loose
-        h = max(rng.uniform(0.055, 0.125), 2 * r / 1.45)
+        h = max(rng.uniform(0.055, 0.125), (2 * r + 0.004) / 1.45)
         seam, ribs = rng.uniform(0.0008, 0.002), int(rng.integers(0, 9))
         profile = [(0, 0.003), (r - 0.003, 0.003), (r - 0.002, 0), (r + seam, 0), (r + seam, 0.003)]
         rows = np.linspace(0.0, 1.0, 4 * ribs + 2)
@@ -94,7 +94,9 @@ def tin(rng: np.random.Generator) -> Made:
     else:
         x = rng.uniform(0.14, 0.26)
         y = x * rng.uniform(0.6, 0.95)
-        polygon = outline(x, y, rng.uniform(0.1, 0.3) * y) if kind == "rectangular" else outline(x, x, x, 11) * [1, y / x]
+        polygon = (
+            outline(x, y, rng.uniform(0.1, 0.3) * y) if kind == "rectangular" else outline(x, x, x, 11) * [1, y / x]
+        )
     h = min(rng.uniform(0.04, 0.105), y / 1.5)
     lid, step, edge = rng.uniform(0.12, 0.45) * h, rng.uniform(0.0008, 0.003), rng.uniform(0.001, 0.007)
     levels = [(step + 0.003, 0), (step, 0.003), (step, h - lid), (0, h - lid), (0, h - edge), (edge, h)]
