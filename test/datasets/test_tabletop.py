@@ -1,11 +1,15 @@
 """Simulated scenes: labels belong to the points, objects stand apart, some stand on others."""
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 
 from clipoint3d_ros.datasets.scenes import FIRST_OBJECT, level_points, read_scenes, write_folder
-from clipoint3d_ros.datasets.shapes import MAKERS
-from clipoint3d_ros.datasets.tabletop import SceneConfig, populate, scene_config, simulate
-from clipoint3d_ros.geometry.camera import DepthCamera
+from clipoint3d_ros.datasets.shapes import MAKERS, make_shape
+from clipoint3d_ros.datasets.tabletop import Placed, SceneConfig, populate, scan, scene_config, simulate
+from clipoint3d_ros.geometry.camera import REALSENSE, TOF, DepthCamera
+from clipoint3d_ros.geometry.lidar import LIDARS
 
 CLASSES = ("box", "can", "tin", "book", "pot", "bowl", "mug", "carton")
 CAMERA = DepthCamera().scaled(0.5)
@@ -79,3 +83,70 @@ def test_furniture_stands_on_a_floor_farther_away():
     scene = simulate("room", furniture, np.random.default_rng(2), camera=CAMERA)
     seen = scene.depth[scene.instance >= FIRST_OBJECT]
     assert np.median(seen) > config.distance[0] * 0.8
+
+
+SENSORS = {"kinect": CAMERA, "realsense": REALSENSE.scaled(0.5), "tof": TOF.scaled(0.5), "lidar": LIDARS[64]}
+
+
+@pytest.mark.parametrize("name", SENSORS)
+def test_every_sensor_scans_the_same_way(name):
+    sensor = SENSORS[name]
+    rng = np.random.default_rng(5)
+    config = SceneConfig(objects=(5, 5), stacking=0.0)
+    placed = populate(CLASSES, rng, config)
+    found = scan(placed, rng, config, sensor)
+    assert found.points.shape == (*found.instance.shape, 3) == sensor.rays().shape
+    assert found.points.dtype == np.float32
+    assert (np.isfinite(found.points).all(-1) == (found.instance > 0)).all(), "every return belongs to something"
+    assert set(found.visible) == {FIRST_OBJECT + i for i in range(5)}
+    assert all(0 <= share <= 1 for share in found.visible.values())
+    assert set(np.unique(found.instance)) <= {0, 1, *found.visible}
+    height = found.points @ found.up
+    ground = height[found.instance == 1]
+    level = np.median(ground)
+    assert np.abs(ground - level).max() < 0.25, "flying points aside, the table is flat"
+    for key, share in found.visible.items():
+        if share > 0.8:
+            top = np.percentile(height[found.instance == key], 95) - level
+            whole = np.ptp(placed[key - FIRST_OBJECT].shape.mesh.bounds[:, 2])
+            assert top == pytest.approx(whole, abs=0.04), "the object is as high above the table as its mesh"
+
+
+def test_a_lone_object_in_the_middle_is_wholly_visible_and_a_hidden_one_less():
+    rng = np.random.default_rng(0)
+    near, level = SceneConfig(distance=(1.0, 1.0), elevation=(15.0, 15.0)), []
+    alone = [Placed(make_shape("box", rng), np.zeros(3))]
+    assert scan(alone, rng, near, CAMERA).visible[FIRST_OBJECT] == pytest.approx(1, abs=0.02)
+    row = [Placed(make_shape("box", rng), np.array([0.0, y, 0.0])) for y in (-0.6, 0.0, 0.6)]
+    for _ in range(20):
+        level.append(
+            min(scan(row, rng, SceneConfig(distance=(1.5, 1.5), elevation=(5.0, 5.0)), CAMERA).visible.values())
+        )
+    assert min(level) < 0.8 < max(level), "along the row one hides another, across it none does"
+
+
+def test_a_fifth_of_the_looks_go_past_the_middle():
+    rng = np.random.default_rng(0)
+    config = scene_config(CLASSES)
+    assert config.aside == 0.2
+    one = [Placed(make_shape("box", rng), np.zeros(3))]
+    cut = {}
+    for aside in (0.0, 1.0):
+        looks = [scan(one, rng, replace(config, aside=aside), LIDARS[16]) for _ in range(60)]
+        cut[aside] = np.mean([look.visible[FIRST_OBJECT] < 0.99 for look in looks])
+    assert cut[1.0] > cut[0.0] + 0.3
+
+
+def test_distances_cover_what_robots_meet_and_near_ones_more():
+    furniture = [name for name, maker in MAKERS.items() if not maker.tabletop]
+    near, far = scene_config(CLASSES).distance, scene_config(furniture).distance
+    assert near[0] <= 0.45
+    assert near[1] >= far[0]
+    assert far[1] >= 4.0
+    rng = np.random.default_rng(0)
+    one = [Placed(make_shape("can", rng), np.zeros(3))]
+    looks = [scan(one, rng, replace(scene_config(CLASSES), aside=0.0), LIDARS[16]) for _ in range(150)]
+    distances = [
+        np.nanmin(np.linalg.norm(x.points[x.instance == 2], axis=-1)) for x in looks if (x.instance == 2).any()
+    ]
+    assert np.median(distances) < np.mean(near) - 0.1

@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 import trimesh
 
-from clipoint3d_ros.geometry.camera import DepthCamera, Image, back_project, look_at, render
+from clipoint3d_ros.geometry.camera import (
+    KINECT,
+    REALSENSE,
+    TOF,
+    DepthCamera,
+    Image,
+    back_project,
+    look_at,
+    render,
+    smooth_noise,
+    visible_shares,
+)
 
 SMALL = DepthCamera().scaled(0.25)
 PERFECT = replace(
@@ -112,3 +123,105 @@ def test_a_scaled_camera_sees_the_same_field():
     half = DepthCamera().scaled(0.5)
     corner, whole = half.rays()[0, 0], DepthCamera().rays()[:2, :2].mean((0, 1))
     np.testing.assert_allclose(corner, whole, atol=1e-6)
+
+
+def before_a_wall(camera, near=1.0, far=2.0):
+    """A strip at `near`, surface 1, a third of the image wide, before a wall at `far`, surface 0."""
+    image = wall(far, camera)
+    strip = slice(camera.width // 3, 2 * camera.width // 3)
+    image.depth[:, strip], image.surface[:, strip] = near, 1
+    return image, strip
+
+
+@pytest.mark.parametrize("metres", [1.0, 3.0])
+@pytest.mark.parametrize(
+    ("camera", "sigma"),
+    [
+        (KINECT, lambda z: 0.0012 + 0.0019 * (z - 0.4) ** 2),
+        (REALSENSE, lambda z: 0.08 * z**2 / (0.05 * 425)),
+        (TOF, lambda z: 0.0015 + 0.0002 * (z - 0.4) ** 2),
+    ],
+    ids=["kinect", "realsense", "tof"],
+)
+def test_noise_on_a_wall_is_what_was_measured_of_each_camera(camera, sigma, metres):
+    depth, _ = camera.sense(wall(metres, camera), np.random.default_rng(0))
+    quantum = camera.disparity_step * metres**2 / (camera.baseline * camera.fx) if camera.disparity_step else 0
+    expected = np.hypot(sigma(metres), quantum / np.sqrt(12))
+    assert depth[depth > 0].std() == pytest.approx(expected, rel=0.15)
+    assert depth[depth > 0].mean() == pytest.approx(metres, rel=0.005)
+    assert (depth > 0).mean() > 0.9
+
+
+def test_a_matching_window_smooths_its_noise_and_a_time_of_flight_pixel_does_not():
+    for camera, least, most in ((REALSENSE, 0.6, 1.0), (TOF, -0.05, 0.05)):
+        depth, _ = replace(camera, holes=0).sense(wall(2.0, camera), np.random.default_rng(0))
+        off = depth[50:400, 50:500] - 2.0
+        alike = np.corrcoef(off[:, 1:].ravel(), off[:, :-1].ravel())[0, 1]
+        assert least < alike < most, f"neighbours' noise correlates by {alike:.2f}"
+
+
+def test_smooth_noise_is_standard_normal_everywhere():
+    rng = np.random.default_rng(0)
+    fields = np.stack([smooth_noise((40, 30), 7.0, rng) for _ in range(2000)])
+    np.testing.assert_allclose(fields.std(0), 1, atol=0.1)
+    np.testing.assert_allclose(fields.mean(0), 0, atol=0.1)
+
+
+def test_stereo_fattens_what_is_near_over_what_lies_behind():
+    camera = replace(REALSENSE, lateral=0, edge_dropout=0, holes=0, baseline=1e-3, subpixel=0, disparity_step=0)
+    image, strip = before_a_wall(camera)
+    depth, surface = camera.sense(image, np.random.default_rng(0))
+    width = strip.stop - strip.start
+    growth = (surface == 1).sum(1) - width
+    assert growth.min() >= 0
+    assert growth.max() <= 2 * camera.fattening
+    assert 1 < growth.mean() < 2 * camera.fattening - 1
+    assert growth.std() > 0.3, "it grows unevenly"
+    np.testing.assert_allclose(depth[surface == 1], 1.0, atol=0.01)
+    np.testing.assert_allclose(depth[surface == 0], 2.0, atol=0.01)
+
+
+def test_time_of_flight_leaves_pixels_flying_between_two_surfaces():
+    for camera, flying in ((TOF, True), (KINECT, False)):
+        depth, surface = camera.sense(before_a_wall(camera)[0], np.random.default_rng(0))
+        between = (depth > 1.1) & (depth < 1.9)
+        assert between.any() == flying
+        if flying:
+            assert 0.3 < between.sum() / (4 * camera.height) < 0.8, "of the two pixels at each of two edges"
+            assert ((depth[between] < 1.5) == (surface[between] == 1)).mean() > 0.95, "they belong to what is closer"
+
+
+def test_stereo_finds_no_texture_in_patches():
+    camera = replace(REALSENSE, holes=0.1, edge_dropout=0)
+    depth, _ = camera.sense(wall(1.0, camera), np.random.default_rng(0))
+    hole = depth == 0
+    assert hole.mean() == pytest.approx(0.1, abs=0.03)
+    assert hole[:, 1:][hole[:, :-1]].mean() > 0.8, "a hole's neighbour is a hole"
+
+
+def test_a_half_hidden_box_is_half_visible():
+    eye = np.array([0.0, 0, 2])
+    pose = look_at(eye, np.zeros(3), up=(0, 1, 0))
+    target, screen = box((0.2, 0.2, 0.2), (0, 0, 0)), box((0.5, 0.5, 0.01), (0.25, 0, 1.0))
+    shares = visible_shares([target, screen], SMALL, pose)
+    np.testing.assert_allclose(shares, [0.5, 1.0], atol=0.05)
+    np.testing.assert_allclose(visible_shares([target], SMALL, pose), [1.0])
+
+
+def test_the_frame_cuts_what_is_visible():
+    camera = SMALL
+    edge = (camera.width - 0.5 - camera.cx) / camera.fx  # of the image, metres aside at one metre
+    pose = look_at(np.zeros(3), np.array([0.0, 0, 1]), up=(0, -1, 0))
+    flat = (0.2, 0.2, 0.001)
+    at = [0.0, edge - 0.05, edge, edge + 0.05, edge + 0.2]
+    shares = [float(visible_shares([box(flat, (x, 0, 1))], camera, pose)[0]) for x in at]
+    # Of directions, not of the image's area, which grows towards its edge: a little more than the area inside.
+    np.testing.assert_allclose(shares, [1, 0.75, 0.5, 0.25, 0], atol=0.07)
+
+
+@pytest.mark.parametrize("camera", [KINECT, REALSENSE, TOF], ids=["kinect", "realsense", "tof"])
+def test_a_frame_contains_its_own_rays_and_no_others(camera):
+    rays = camera.rays()
+    assert camera.contains(rays).all()
+    assert not camera.contains(-rays).any(), "nothing behind the camera is in the frame"
+    assert not camera.contains(rays[:, -1] + [1 / camera.fx, 0, 0]).any()
