@@ -40,10 +40,10 @@ def stable_facets(vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     carries &= areas > slack
     if not carries.any():  # the facet nearest to the centre of mass always carries, up to rounding
         carries[np.argmax(np.where(areas > slack, normals @ mass + offsets, -np.inf))] = True
-    _, first = np.unique(np.round(normals[carries] / SAME_PLANE), axis=0, return_index=True)
-    found = normals[carries][np.sort(first)]
-    coplanar = found @ normals.T > 1 - 2 * SAME_PLANE**2
-    return found, coplanar @ areas
+    planes, member = np.unique(np.round(normals / SAME_PLANE), axis=0, return_inverse=True)
+    whole = np.bincount(member.ravel(), areas, len(planes))
+    found, first = np.unique(member.ravel()[carries], return_index=True)
+    return normals[carries][first], whole[found]
 
 
 def settled(mesh: Trimesh) -> Trimesh:
