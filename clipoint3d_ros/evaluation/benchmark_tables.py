@@ -113,8 +113,7 @@ def _shape_tables(figures: Mapping[str, Any]) -> list[tuple[str, list[list[str]]
             [["objects and prompts", "n", *models], *_macros(models, _UNSEEN_ROWS)],
         ),
         (
-            "Trained classes by another word, accuracy of their complete clouds (* a word that the first model never "
-            "met)",
+            "Trained classes by another word, accuracy of their complete clouds (* a word that the model never met)",
             _synonym_rows(models),
         ),
         (
@@ -166,9 +165,8 @@ def _synonym_rows(models: Mapping[str, Any]) -> list[list[str]]:
     rows = [["class → synonym", "n", *(f"{name}: name → synonym" for name in models)]]
     for name, row in told[0]["words"].items():
         each = [t["words"][name] for t in told]
-        mark = "" if row["seen"] else " *"
-        shown = (f"{percent(w['by_name'])} → {percent(w['by_synonym'])}" for w in each)
-        rows.append([f"{name} → {row['synonym']}{mark}", str(row["n"]), *shown])
+        shown = (f"{percent(w['by_name'])} → {percent(w['by_synonym'])}{'' if w['seen'] else ' *'}" for w in each)
+        rows.append([f"{name} → {row['synonym']}", str(row["n"]), *shown])
     for title, key in (("mean", "by_synonym"), ("  seen words", "by_seen_synonym"), ("  unseen", "by_unseen_synonym")):
         before = (f"{percent(t['by_name'])} → " if key == "by_synonym" else "" for t in told)
         rows.append([title, "", *(b + percent(t[key]) for b, t in zip(before, told, strict=True))])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +22,12 @@ REFERENCE = "ViT-B-16"
 
 def reference_backbone() -> Backbone:
     """ViT-B-16 with random weights: time does not depend on what they are."""
-    model = open_clip.create_model(REFERENCE, pretrained=None).eval().requires_grad_(False)
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # open_clip warns of random weights, which are what is wanted
+    try:
+        model = open_clip.create_model(REFERENCE, pretrained=None).eval().requires_grad_(False)
+    finally:
+        logging.disable(before)
     default = open_clip.transform.PreprocessCfg()
     look = Preprocessing(model.visual.image_size[0], tuple(default.mean), tuple(default.std))
     return Backbone(f"{REFERENCE} (random)", model, open_clip.get_tokenizer(REFERENCE), look, checksum="")

@@ -9,9 +9,11 @@ import pytest
 from clipoint3d_ros.cli import main
 from clipoint3d_ros.commands import benchmark
 from clipoint3d_ros.datasets.scenes import default_scenes_dir
+from clipoint3d_ros.evaluation import procedural
 from clipoint3d_ros.resources import asset
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
+from corpora import corpus_of
 from labelled import scene_folder, untrained_backbone
 
 
@@ -92,3 +94,32 @@ def test_the_embedded_model_on_a_few_real_scenes(tmp_path):
     figures = json.loads((tmp_path / "f.json").read_text())
     assert figures["scenes"] >= 5
     assert figures["models"]["clipoint3d-tiny"]["macro_accuracy"] > 0.4, "far above one in eight"
+
+
+def test_shapes_with_the_shipped_class_files(tmp_path, small_model_folder, capsys, monkeypatch):
+    asked = []
+
+    def made(words, count, cache, workers):
+        asked.append((count, cache, workers))
+        return procedural.HeldOutObjects(corpus_of(words.trained.names, each=1), corpus_of(words.unseen.names, each=1))
+
+    monkeypatch.setattr(procedural, "held_out_objects", made)
+    words = ["--backbone", f"local-dir:{small_model_folder}", "--device", "cpu", "--rounds", "0", "--count", "7"]
+    words += ["--cache", tmp_path / "cache", "--workers", "1", "--json", tmp_path / "f.json"]
+    assert main(["benchmark", "shapes", *map(str, words), "--markdown", str(tmp_path / "f.md")]) == 0
+    assert asked == [(7, tmp_path / "cache", 1)]
+    figures = json.loads((tmp_path / "f.json").read_text())
+    model = figures["models"][f"local-dir:{small_model_folder}"]
+    assert (figures["count"], figures["classes"], model["speed"]) == (7, 42, None)
+    assert len(model["unseen"]["classes"]) == 10
+    assert model["unseen"]["complete"]["chance"] == 0.1
+    assert len(model["synonyms"]["words"]) >= 10
+    assert "other household classes" in capsys.readouterr().out
+    assert "| mug → cup | 1 |" in (tmp_path / "f.md").read_text()
+
+
+def test_shapes_refuse_what_cannot_be(capsys, backbone):
+    assert main(["benchmark", "shapes", "--rounds", "-1"]) == 2
+    assert "--rounds must be 0 or more, but is -1" in capsys.readouterr().err
+    assert main(["benchmark", "shapes", "--count", "0", "--backbone", backbone]) == 1
+    assert "--count must be at least 1, but is 0" in capsys.readouterr().err
