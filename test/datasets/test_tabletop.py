@@ -125,10 +125,9 @@ def test_a_lone_object_in_the_middle_is_wholly_visible_and_a_hidden_one_less():
     assert min(level) < 0.8 < max(level), "along the row one hides another, across it none does"
 
 
-def test_a_fifth_of_the_looks_go_past_the_middle():
+def test_a_look_past_the_middle_has_the_frame_cut_objects():
     rng = np.random.default_rng(0)
     config = scene_config(CLASSES)
-    assert config.aside == 0.2
     one = [Placed(make_shape("box", rng), np.zeros(3))]
     cut = {}
     for aside in (0.0, 1.0):
@@ -150,3 +149,11 @@ def test_distances_cover_what_robots_meet_and_near_ones_more():
         np.nanmin(np.linalg.norm(x.points[x.instance == 2], axis=-1)) for x in looks if (x.instance == 2).any()
     ]
     assert np.median(distances) < np.mean(near) - 0.1
+
+
+def test_the_frame_cuts_few_objects_unless_the_look_goes_past():
+    rng = np.random.default_rng(0)
+    config = SceneConfig(objects=(3, 5))
+    wide = [scan(populate(CLASSES, rng, config), rng, config, CAMERA) for _ in range(8)]
+    edge = [np.concatenate([w.instance[0], w.instance[-1], w.instance[:, 0], w.instance[:, -1]]) for w in wide]
+    assert np.mean([(e >= FIRST_OBJECT).any() for e in edge]) < 0.5
