@@ -24,6 +24,7 @@ from open_clip.model import CLIP
 from torch import Tensor
 
 from clipoint3d_ros.clip import tower
+from clipoint3d_ros.clip.size import install_size_token, size_prompts
 from clipoint3d_ros.clip.stem import install_stem
 from clipoint3d_ros.resources import asset
 
@@ -85,12 +86,14 @@ class Backbone:
         """exp(τ) of METHOD 4, divided by the temperature."""
         return float(self.model.logit_scale.exp()) / self.temperature
 
-    def encode_views(self, views: Tensor, prompts: Tensor | None = None) -> Tensor:
+    def encode_views(self, views: Tensor, prompts: Tensor | None = None, extents: Tensor | None = None) -> Tensor:
         """Unit embeddings of depth views.
 
         Args:
             views: (M, H, W) in [0, 1], 1 background.
             prompts: (M, K, W) visual prompts, or None.
+            extents: (M, 3) metres, the height, length and width of each view's object; NaN or None where not known.
+                A tower without a size token does not look at them.
 
         Returns:
             (M, D) float32, rows of length 1.
@@ -102,6 +105,9 @@ class Backbone:
             if views.shape[-1] != size:
                 views = F.interpolate(views[:, None], (size, size), mode="bilinear", align_corners=True)[:, 0]
             occupancy = tower.patch_occupancy(views, self.visual.patch_size[0])
+        size_tokens = size_prompts(self.visual, extents, len(views))
+        if size_tokens is not None:
+            prompts = size_tokens if prompts is None else torch.cat([size_tokens, prompts], 1)
         return F.normalize(tower.forward(self.visual, images, prompts, occupancy).float(), dim=-1)
 
     @torch.no_grad()
@@ -171,9 +177,11 @@ def build_model(config: dict) -> tuple[CLIP, Any]:
     """An untrained model and its tokenizer from an `open_clip_config.json` as a dictionary."""
     model_config = config["model_cfg"]
     model = CLIP(**model_config)
-    stem = config.get("clipoint3d", {}).get("stem")
-    if stem:
-        install_stem(model.visual, stem)
+    own = config.get("clipoint3d", {})
+    if own.get("stem"):
+        install_stem(model.visual, own["stem"])
+    if own.get("size_token"):
+        install_size_token(model.visual)
     return model, open_clip.SimpleTokenizer(context_length=model_config["text_cfg"].get("context_length", 77))
 
 
@@ -193,7 +201,7 @@ def _load_folder(folder: Path, name: str, device: torch.device) -> Backbone:
     if weights is None:
         raise MissingWeights(f"no weights in {folder}; put {WEIGHTS_FILE} beside {CONFIG_FILE}")
     own = config.get("clipoint3d", {})
-    if own.get("stem"):
+    if own.get("stem") or own.get("size_token"):
         model, tokenizer = build_model(config)
     else:
         model = open_clip.create_model(f"{LOCAL_DIR}{folder}", load_weights=False)

@@ -7,6 +7,7 @@ prompts carry no position, and a patch whose occupancy is False takes part in no
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 
@@ -75,9 +76,9 @@ def forward(
     start = (visual.class_embedding.to(tokens.dtype) + position[0]).expand(count, 1, -1)
     parts = [start, tokens] if prompts is None else [start, tokens, prompts.to(tokens.dtype)]
     sequence = visual.ln_pre(torch.cat(parts, 1))
-    absent = _absent(occupancy, sequence)
-    for block in visual.transformer.resblocks:
-        sequence = _block(block, sequence, absent)
+    bias = _absence(occupancy, sequence)
+    for layer in visual.transformer.resblocks:
+        sequence = block(layer, sequence, bias)
     pooled = _pool(visual, sequence, tokens.shape[1], occupancy)
     return pooled if visual.proj is None else pooled @ visual.proj
 
@@ -89,20 +90,38 @@ def _pack(tokens: Tensor, occupancy: Tensor) -> tuple[Tensor, Tensor]:
     return tokens.gather(1, order[..., None].expand(-1, -1, tokens.shape[2])), occupancy.gather(1, order)
 
 
-def _absent(occupancy: Tensor | None, sequence: Tensor) -> Tensor | None:
-    """(M, L) bool, True where a token is no key of any attention; None where all are."""
+def _absence(occupancy: Tensor | None, sequence: Tensor) -> Tensor | None:
+    """(M, 1, 1, L) what is added to attention scores: −∞ where a token is no key; None where all of them are."""
     if occupancy is None or bool(occupancy.all()):
         return None
     absent = torch.zeros(sequence.shape[:2], dtype=torch.bool, device=sequence.device)
     absent[:, 1 : 1 + occupancy.shape[1]] = ~occupancy
-    return absent
+    bias = torch.zeros(absent.shape, dtype=sequence.dtype, device=sequence.device)
+    return bias.masked_fill_(absent, -torch.inf)[:, None, None]
 
 
-def _block(block: ResidualAttentionBlock, x: Tensor, absent: Tensor | None) -> Tensor:
-    normed = block.ln_1(x)
-    mixed = block.attn(normed, normed, normed, need_weights=False, key_padding_mask=absent)[0]
-    x = x + block.ls_1(mixed)
-    return x + block.ls_2(block.mlp(block.ln_2(x)))
+def block(layer: ResidualAttentionBlock, x: Tensor, bias: Tensor | None = None) -> Tensor:
+    """One block of a transformer of open_clip's.
+
+    Args:
+        layer: the block.
+        x: (M, L, W) tokens.
+        bias: added to attention scores, to broadcast to (M, heads, L, L); never −∞ for all keys of a query.
+    """
+    x = x + layer.ls_1(_attention(layer.attn, layer.ln_1(x), bias))
+    return x + layer.ls_2(layer.mlp(layer.ln_2(x)))
+
+
+def _attention(attention: nn.MultiheadAttention, x: Tensor, bias: Tensor | None) -> Tensor:
+    packed = F.linear(x, attention.in_proj_weight, attention.in_proj_bias)
+    query, key, value = packed.unflatten(-1, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+    if x.device.type == "cpu" and packed.requires_grad:
+        # torch's fused attention has a backward pass on the CPU that takes many times as long as the plain one's.
+        scores = query @ key.transpose(-1, -2) * key.shape[-1] ** -0.5
+        mixed = (scores if bias is None else scores + bias.to(scores.dtype)).softmax(-1).to(value.dtype) @ value
+    else:
+        mixed = F.scaled_dot_product_attention(query, key, value, None if bias is None else bias.to(query.dtype))
+    return attention.out_proj(mixed.transpose(1, 2).flatten(2))
 
 
 def _pool(visual: VisionTransformer, sequence: Tensor, patches: int, occupancy: Tensor | None) -> Tensor:

@@ -9,7 +9,9 @@ import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
-SUMMARY = "Train a small CLIP contrastively on procedural objects, complete and as a simulated depth camera sees them."
+SUMMARY = """Train a small CLIP contrastively on procedural objects, complete and as simulated sensors see them.
+
+Several processes share the work with `torchrun --nproc-per-node 2 -m clipoint3d_ros pretrain CONFIG --out DIR`."""
 EXAMPLE = "clipoint3d pretrain config/pretrain/clipoint3d-tiny.yaml --out runs/tiny"
 
 
@@ -35,27 +37,35 @@ def run(args: argparse.Namespace) -> int:
     from clipoint3d_ros.pretraining import heldout
     from clipoint3d_ros.pretraining.config import load_pretrain_config
     from clipoint3d_ros.pretraining.corpus import generate
+    from clipoint3d_ros.pretraining.distributed import join
     from clipoint3d_ros.pretraining.training import publish, train
     from clipoint3d_ros.resources import config_file
 
     config = load_pretrain_config(args.config)
     if args.steps is not None:
         config = replace(config, training=replace(config.training, steps=args.steps))
-    device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    peers, device = join(torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu")))
     classes = load_descriptions(config_file(f"classes/{config.corpus.classes}.yaml"))
-    corpus = generate(classes.names, config.corpus, args.cache, args.workers)
-    print(f"{len(corpus.labels)} clouds, {int(corpus.camera.sum())} of them seen by the simulated camera")
+    if peers.first:
+        generate(classes.names, config.corpus, args.cache, args.workers)
+    peers.wait()
+    corpus = generate(classes.names, config.corpus, args.cache, workers=0, progress=False)
+    if peers.first:
+        print(f"{len(corpus.labels)} clouds, {int(corpus.camera.sum())} of them seen by simulated sensors")
 
     started = time.monotonic()
-    bar = tqdm(total=config.training.steps, desc="training", unit="step")
+    bar = tqdm(total=config.training.steps, desc="training", unit="step", disable=not peers.first)
 
     def report(step: int, figures: dict[str, float]) -> None:
         bar.update(step - bar.n)
         if step % 10 == 0:
             bar.set_postfix({k: f"{figures[k]:.3f}" for k in ("loss", "view", "accuracy")})
 
-    finished = train(config, corpus, classes, args.out, device, args.stop_at, report)
+    finished = train(config, corpus, classes, args.out, device, args.stop_at, report, peers)
     bar.close()
+    peers.leave()
+    if not peers.first:
+        return 0
     if finished.step < config.training.steps:
         print(f"stopped after step {finished.step}; run the same command without --stop-at to go on")
         return 0

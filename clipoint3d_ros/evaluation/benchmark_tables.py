@@ -140,7 +140,7 @@ def _held_out_rows(first: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...]]
         ("complete clouds", ("complete",)),
         ("all sensors", ("sensors", "all")),
         *((f"  {name}", ("sensors", name)) for name in first["sensors"] if name != "all"),
-        *((f"  {name} segmentation faults", ("faults", name)) for name in first["faults"]),
+        ("with segmentation faults", ("faulty",)),
     ]
 
 

@@ -25,9 +25,11 @@ class CorpusConfig:
     floor_scenes: int = 800
     points: int = 2048  # kept of each cloud
     min_points: int = 150  # returns below which an object is left out; of a lidar's, corpus.LIDAR_MIN_POINTS
-    sensors: tuple[str, ...] = ("kinect", "realsense", "tof", "lidar")  # that see scenes; empty: complete clouds only
+    sensors: tuple[str, ...] = ("kinect", "realsense", "tof")  # that see tabletops; empty: no such scenes
+    # That see floors. A lidar's rings leave too little of a cup to tell it from a tin, but enough of a chair.
+    floor_sensors: tuple[str, ...] = ("kinect", "realsense", "tof", "lidar")
     faults: float = 0.25  # share of the seen objects whose segment has a segmenter's fault
-    min_visible: float = 0.25  # share of its silhouette in sight below which an object is left out
+    min_visible: float = 0.3  # share of its silhouette in sight below which an object is left out
     seed: int = 0
 
 
@@ -42,6 +44,7 @@ class ModelConfig:
     vision_layers: int = 6
     vision_head_width: int = 32
     stem: tuple[int, ...] = (32, 64, 128)  # channels of each halving; empty keeps the linear patch embedding
+    size_token: bool = True  # a token that says how large the object is
     context_length: int = 32
     text_width: int = 128
     text_layers: int = 3
@@ -53,7 +56,7 @@ class TrainingConfig:
     """How it is trained."""
 
     steps: int = 6000
-    objects: int = 48  # a step
+    objects: int = 48  # a step, shared evenly by the processes
     views: int = 4  # an object
     tokens: int = 36  # occupied patches kept of a view while training
     learning_rate: float = 1.2e-3
@@ -63,6 +66,9 @@ class TrainingConfig:
     complete_share: float = 0.3  # of the objects of a step that are complete clouds
     frequent_share: float = 0.4  # of the objects of a step that are of the corpus's frequent classes
     caption_weight: float = 0.3  # of the loss that tells attributes apart
+    rear_views: float = 0.12  # how likely a view from behind a camera's cloud is drawn, against 1 of a facing one
+    cut_share: float = 0.2  # of the clouds of which a part is missing
+    unknown_size: float = 0.15  # share of the objects whose size is withheld
     precision: str = "bf16"  # bf16 or fp32
     seed: int = 0
     checkpoint_every: int = 200  # steps
@@ -70,7 +76,14 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class PretrainConfig:
+    """A published model.
+
+    name: the folder it is published in.
+    synonyms: of class names, used in a quarter of the captions.
+    """
+
     name: str
+    synonyms: dict[str, tuple[str, ...]] = field(default_factory=dict)
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -89,11 +102,14 @@ def load_pretrain_config(path: str | Path) -> PretrainConfig:
     content = yaml.safe_load(path.read_text()) or {}
     if not isinstance(content, dict) or not isinstance(content.get("name"), str):
         raise ValueError(f"{path} must be a mapping with the model's 'name'")
-    foreign = set(content) - {"name", "corpus", "model", "training"}
+    foreign = set(content) - {"name", "synonyms", "corpus", "model", "training"}
     if foreign:
-        raise ValueError(f"{path} has unknown keys {sorted(foreign)}; known are name, corpus, model, training")
+        raise ValueError(
+            f"{path} has unknown keys {sorted(foreign)}; known are name, synonyms, corpus, model, training"
+        )
     return PretrainConfig(
         content["name"],
+        _synonyms(content.get("synonyms") or {}, path),
         _section(CorpusConfig, content.get("corpus") or {}, path),
         _section(ModelConfig, content.get("model") or {}, path),
         _section(TrainingConfig, content.get("training") or {}, path),
@@ -104,6 +120,12 @@ def fingerprint(*sections: Any) -> str:
     """A short hash of configuration dataclasses, for cache folders and to refuse a foreign checkpoint."""
     told = json.dumps([dataclasses.asdict(s) if dataclasses.is_dataclass(s) else s for s in sections], sort_keys=True)  # type: ignore[arg-type]
     return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def _synonyms(content: Any, path: Path) -> dict[str, tuple[str, ...]]:
+    if not isinstance(content, dict) or not all(isinstance(v, list) for v in content.values()):
+        raise ValueError(f"'synonyms' of {path} must map class names to lists of words, but it is {content!r:.120}")
+    return {str(name): tuple(str(v) for v in words) for name, words in content.items()}
 
 
 def _section(kind: type[Section], content: dict, path: Path) -> Section:

@@ -99,16 +99,16 @@ def generate(
     missing = [c for c in (*classes, *config.frequent) if c not in MAKERS]
     if missing:
         raise ValueError(f"no procedural shape for {', '.join(missing)}; there are {', '.join(sorted(MAKERS))}")
-    unknown = [name for name in config.sensors if name not in SENSOR_NAMES]
+    unknown = [name for name in (*config.sensors, *config.floor_sensors) if name not in SENSOR_NAMES]
     if unknown:
-        raise ValueError(f"no sensor {', '.join(unknown)}; 'sensors' takes {', '.join(SENSOR_NAMES)}")
+        raise ValueError(f"no sensor {', '.join(unknown)}; sensors are {', '.join(SENSOR_NAMES)}")
     folder = cache / f"corpus-{fingerprint(config, list(classes), FORMAT)}"
     folder.mkdir(parents=True, exist_ok=True)
     jobs = list(_jobs(classes, config))
     if not jobs:
         raise ValueError(
-            f"the corpus would be empty: 'complete' is {config.complete}, 'sensors' are {list(config.sensors)}, "
-            f"'tabletop_scenes' {config.tabletop_scenes}, 'floor_scenes' {config.floor_scenes}; raise one"
+            f"the corpus would be empty: 'complete' is {config.complete}, 'tabletop_scenes' {config.tabletop_scenes} by "
+            f"{list(config.sensors)}, 'floor_scenes' {config.floor_scenes} by {list(config.floor_sensors)}; raise one"
         )
     waiting = [job for job in jobs if not _piece(folder, job).is_file()]
     _run(waiting, folder, workers, progress, len(jobs))
@@ -121,11 +121,9 @@ def _jobs(classes: tuple[str, ...], config: CorpusConfig) -> Iterator[_Job]:
     frequent = tuple(c for c in config.frequent if c in on_tables) or on_tables
     for index in range(-(-config.complete * len(classes) // (PIECE * 10))):
         yield _Job("complete", index, classes, config)
-    if not config.sensors:
-        return
-    for index in range(-(-config.tabletop_scenes // PIECE) if on_tables else 0):
+    for index in range(-(-config.tabletop_scenes // PIECE) if on_tables and config.sensors else 0):
         yield _Job("tabletop", index, on_tables if index % 2 else frequent, config)
-    for index in range(-(-config.floor_scenes // PIECE) if on_floors else 0):
+    for index in range(-(-config.floor_scenes // PIECE) if on_floors and config.floor_sensors else 0):
         yield _Job("floor", index, on_floors, config)
 
 
@@ -187,10 +185,11 @@ def _complete(job: _Job, rng: np.random.Generator) -> Iterator[_Row]:
 def _seen(job: _Job, rng: np.random.Generator) -> Iterator[_Row]:
     layout = tabletop.scene_config(job.classes)
     total = job.config.floor_scenes if job.kind == "floor" else job.config.tabletop_scenes
-    weights = np.array([_WEIGHTS.get(name, 1.0) for name in job.config.sensors])
+    sensors = job.config.floor_sensors if job.kind == "floor" else job.config.sensors
+    weights = np.array([_WEIGHTS.get(name, 1.0) for name in sensors])
     for i in range(min(PIECE, total - job.index * PIECE)):
         placed = tabletop.populate(job.classes, rng, layout)
-        name = str(rng.choice(job.config.sensors, p=weights / weights.sum()))
+        name = str(rng.choice(sensors, p=weights / weights.sum()))
         scan = tabletop.scan(placed, rng, layout, _draw_sensor(name, job.kind, rng))
         least = LIDAR_MIN_POINTS if name == "lidar" else job.config.min_points
         for key, visible in scan.visible.items():

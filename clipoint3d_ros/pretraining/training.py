@@ -12,10 +12,9 @@ import copy
 import json
 import math
 from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,17 +22,19 @@ import torch.nn.functional as F
 from open_clip.model import CLIP
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from clipoint3d_ros.clip import tower
 from clipoint3d_ros.clip.backbone import CONFIG_FILE, WEIGHTS_FILE, build_model, file_checksum
 from clipoint3d_ros.clip.descriptions import Descriptions
-from clipoint3d_ros.geometry.clouds import normalise
+from clipoint3d_ros.clip.size import size_prompts
+from clipoint3d_ros.clip.text import encode_tokens
+from clipoint3d_ros.geometry.clouds import extents, normalise
 from clipoint3d_ros.geometry.views import DepthViews, view_directions
 from clipoint3d_ros.pretraining.augment import augment
-from clipoint3d_ros.pretraining.captions import class_caption, object_caption
+from clipoint3d_ros.pretraining.captions import class_caption, every_text, object_caption, size_phrase
 from clipoint3d_ros.pretraining.config import ModelConfig, PretrainConfig, TrainingConfig, fingerprint
 from clipoint3d_ros.pretraining.corpus import Corpus
+from clipoint3d_ros.pretraining.distributed import Peers
 
 POINTS = 1024
 MEAN, STD = 0.5, 0.5  # of a depth view: background 1 becomes 1, the nearest point −1
@@ -41,13 +42,32 @@ MEAN, STD = 0.5, 0.5  # of a depth view: background 1 becomes 1, the nearest poi
 
 @dataclass
 class Run:
-    """A training under way: everything a checkpoint holds."""
+    """A training under way: everything a checkpoint holds.
+
+    The models' token tables have only the rows of `vocabulary`, ascending: a step then touches hundreds of words, not
+    the tokenizer's 49 408.
+    """
 
     model: CLIP
     average: CLIP
     optimiser: torch.optim.Optimizer
-    tokens_seen: Tensor
+    vocabulary: Tensor
     step: int = 0
+
+
+@dataclass(frozen=True)
+class _Material:
+    """What steps draw from."""
+
+    config: PretrainConfig
+    corpus: Corpus
+    classes: Descriptions
+    sampler: _Sampler
+    views: DepthViews
+    tokenizer: Any
+    rows: Tensor  # of the token table by token id
+    device: torch.device
+    peers: Peers = field(default_factory=Peers)
 
 
 def open_clip_config(model: ModelConfig) -> dict[str, Any]:
@@ -71,7 +91,12 @@ def open_clip_config(model: ModelConfig) -> dict[str, Any]:
             },
         },
         "preprocess_cfg": {"mean": [MEAN] * 3, "std": [STD] * 3},
-        "clipoint3d": {"stem": list(model.stem), "drop_empty": True, "temperature": 1.0},
+        "clipoint3d": {
+            "stem": list(model.stem),
+            "size_token": model.size_token,
+            "drop_empty": True,
+            "temperature": 1.0,
+        },
     }
 
 
@@ -83,6 +108,7 @@ def train(
     device: torch.device,
     stop_at: int | None = None,
     report: Callable[[int, dict[str, float]], None] | None = None,
+    peers: Peers = Peers(),  # noqa: B008 (frozen)
 ) -> Run:
     """Train, or go on with the checkpoint in `folder`.
 
@@ -94,6 +120,7 @@ def train(
         device: where to train.
         stop_at: leave after this step, as a kill would but with a checkpoint.
         report: called after each step with the step and its figures.
+        peers: the processes that train together.
 
     Returns:
         The run; `average` is the model to publish.
@@ -103,22 +130,26 @@ def train(
     """
     folder.mkdir(parents=True, exist_ok=True)
     settings = config.training
-    run = _start(config, device)
-    _resume(run, config, folder)
-    sampler = _Sampler(corpus, config)
-    views = DepthViews(size=config.model.image_size)
+    if settings.objects % peers.count:
+        raise ValueError(f"{settings.objects} objects a step cannot be shared evenly by {peers.count} processes")
     tokenizer = build_tokenizer(config.model)
+    vocabulary = tokenizer(list(every_text(classes, corpus.words, config.synonyms))).unique()
+    run = _start(config, vocabulary, device)
+    _resume(run, config, folder)
+    rows = torch.full((int(vocabulary.max()) + 1,), -1).scatter_(0, vocabulary, torch.arange(len(vocabulary)))
+    views = DepthViews(size=config.model.image_size)
+    material = _Material(config, corpus, classes, _Sampler(corpus, config), views, tokenizer, rows, device, peers)
     last = min(settings.steps, stop_at or settings.steps)
     for step in range(run.step, last):
         rate = _learning_rate(step, settings)
         for group in run.optimiser.param_groups:
             group["lr"] = rate
-        figures = _step(run, sampler, views, tokenizer, classes, settings, step, device)
+        figures = _step(run, material, step)
         run.step = step + 1
         figures["learning_rate"] = rate
         if report is not None:
             report(run.step, figures)
-        if run.step % settings.checkpoint_every == 0 or run.step == last:
+        if peers.first and (run.step % settings.checkpoint_every == 0 or run.step == last):
             _save(run, config, folder)
             with (folder / "log.jsonl").open("a") as log:
                 log.write(json.dumps({"step": run.step, **{k: round(v, 5) for k, v in figures.items()}}) + "\n")
@@ -141,7 +172,9 @@ def publish(run: Run, config: PretrainConfig, folder: Path, temperature: float, 
     described = open_clip_config(config.model)
     described["clipoint3d"].update(temperature=round(temperature, 4), training=facts)
     state = {k: v.detach().cpu() for k, v in run.average.state_dict().items()}
-    state["token_embedding.weight"] = state["token_embedding.weight"] * run.tokens_seen[:, None].cpu()
+    words = state["token_embedding.weight"]
+    table = torch.zeros(described["model_cfg"]["text_cfg"]["vocab_size"], words.shape[1])
+    state["token_embedding.weight"] = table.index_copy_(0, run.vocabulary.cpu(), words)
     half = {
         k: v.half().contiguous() if v.is_floating_point() and v.ndim > 0 else v.contiguous() for k, v in state.items()
     }
@@ -151,29 +184,28 @@ def publish(run: Run, config: PretrainConfig, folder: Path, temperature: float, 
     (folder / "SHA256SUMS").write_text(f"{file_checksum(folder / WEIGHTS_FILE)}  {WEIGHTS_FILE}\n")
 
 
-def _start(config: PretrainConfig, device: torch.device) -> Run:
+def _start(config: PretrainConfig, vocabulary: Tensor, device: torch.device) -> Run:
     torch.manual_seed(config.training.seed)
     model, _ = build_model(open_clip_config(config.model))
+    model.token_embedding = nn.Embedding.from_pretrained(model.token_embedding.weight[vocabulary], freeze=False)
     model = model.to(device).train()
     decay = [p for p in model.parameters() if p.ndim >= 2]
     plain = [p for p in model.parameters() if p.ndim < 2]
     groups = [{"params": decay, "weight_decay": config.training.weight_decay}, {"params": plain, "weight_decay": 0.0}]
     optimiser = torch.optim.AdamW(groups, lr=config.training.learning_rate, betas=(0.9, 0.98))
-    vocabulary = model.token_embedding.weight.shape[0]
-    return Run(model, copy.deepcopy(model).eval(), optimiser, torch.zeros(vocabulary, device=device))
+    return Run(model, copy.deepcopy(model).eval(), optimiser, vocabulary)
 
 
 def _resume(run: Run, config: PretrainConfig, folder: Path) -> None:
     path = folder / "checkpoint.pt"
     if not path.is_file():
         return
-    stored = torch.load(path, map_location=run.tokens_seen.device, weights_only=True)
+    stored = torch.load(path, map_location=next(run.model.parameters()).device, weights_only=True)
     if stored["fingerprint"] != fingerprint(config):
         raise ValueError(f"{path} is of another configuration; choose another output folder or remove it")
     run.model.load_state_dict(stored["model"])
     run.average.load_state_dict(stored["average"])
     run.optimiser.load_state_dict(stored["optimiser"])
-    run.tokens_seen.copy_(stored["tokens_seen"])
     run.step = int(stored["step"])
 
 
@@ -183,7 +215,6 @@ def _save(run: Run, config: PretrainConfig, folder: Path) -> None:
         "model": run.model.state_dict(),
         "average": run.average.state_dict(),
         "optimiser": run.optimiser.state_dict(),
-        "tokens_seen": run.tokens_seen,
         "step": run.step,
     }
     beside = folder / "checkpoint.pt.part"
@@ -229,40 +260,36 @@ class _Sampler:
         return np.array(chosen)
 
 
-def _step(
-    run: Run,
-    sampler: _Sampler,
-    views: DepthViews,
-    tokenizer: Any,
-    classes: Descriptions,
-    settings: TrainingConfig,
-    step: int,
-    device: torch.device,
-) -> dict[str, float]:
-    numbers = np.random.default_rng((settings.seed, step))
-    rng = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
-    corpus = sampler.corpus
-    rows = sampler.draw(settings.objects, numbers)
-    camera = torch.from_numpy(corpus.camera[rows])
-    points = augment(torch.from_numpy(corpus.points[rows]), camera, POINTS, rng)
-    chosen = _choose_views(camera, torch.from_numpy(corpus.elevation[rows]), settings.views, rng)
-    images = views(normalise(points).to(device), chosen.to(device)).flatten(0, 1)
-    labels = torch.from_numpy(corpus.labels[rows]).to(device)
-    told = [object_caption(corpus.classes[corpus.labels[r]], corpus.words[r], numbers) for r in rows]
-    named = [class_caption(classes, i, numbers) for i in range(len(classes.names))]
-    tokens = tokenizer(named + told).to(device)
-    run.tokens_seen[tokens.unique()] = 1.0
+def _step(run: Run, material: _Material, step: int) -> dict[str, float]:
+    config, corpus, peers, device = material.config, material.corpus, material.peers, material.device
+    settings, classes = config.training, material.classes
+    seed = (settings.seed, step) if peers.first else (settings.seed, step, peers.rank)
+    numbers = np.random.default_rng(seed)
+    rng = torch.Generator().manual_seed(settings.seed * 1_000_003 + step + peers.rank * 500_000_003)
+    count = settings.objects // peers.count
+    chosen_rows = material.sampler.draw(count, numbers)
+    camera = torch.from_numpy(corpus.camera[chosen_rows])
+    points = augment(torch.from_numpy(corpus.points[chosen_rows]), camera, POINTS, rng, settings.cut_share)
+    sizes = extents(points)
+    sizes[torch.rand(count, generator=rng) < settings.unknown_size] = torch.nan
+    elevation = torch.from_numpy(corpus.elevation[chosen_rows])
+    chosen = _choose_views(camera, elevation, settings.views, settings.rear_views, rng)
+    images = material.views(normalise(points).to(device), chosen.to(device)).flatten(0, 1)
+    labels = torch.from_numpy(corpus.labels[chosen_rows]).to(device)
+    facts = [_facts(corpus, r, numbers) for r in chosen_rows]
+    told = [object_caption(corpus.classes[f.label], f.words, f.size, numbers, config.synonyms) for f in facts]
+    named = [class_caption(classes, i, numbers, config.synonyms) for i in range(len(classes.names))]
+    tokens = material.rows[material.tokenizer(named + told)].to(device)
 
     model = run.model
     kind = {"bf16": torch.bfloat16}.get(settings.precision)
-    # On a CPU the fused attention's backward pass costs half of the step; the plain one is many times quicker.
-    attention = sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
-    with attention, torch.autocast(device.type, dtype=kind or torch.bfloat16, enabled=kind is not None):
+    with torch.autocast(device.type, dtype=kind or torch.bfloat16, enabled=kind is not None):
         occupancy = _thin(tower.patch_occupancy(images, model.visual.patch_size[0]), settings.tokens, rng)
         pixels = ((images - MEAN) / STD)[:, None].expand(-1, 3, -1, -1)
-        seen = tower.forward(model.visual, pixels, occupancy=occupancy)
-        text = model.encode_text(tokens)
-    seen = F.normalize(seen.float(), dim=-1).unflatten(0, (settings.objects, settings.views))
+        prompts = size_prompts(model.visual, sizes.repeat_interleave(settings.views, 0).to(device), len(images))
+        seen = tower.forward(model.visual, pixels, prompts, occupancy)
+        text = encode_tokens(model, tokens)
+    seen = F.normalize(seen.float(), dim=-1).unflatten(0, (count, settings.views))
     text = F.normalize(text.float(), dim=-1)
     scale = model.logit_scale.exp().clamp(max=100)
     class_text, own_text = text[: len(named)], text[len(named) :]
@@ -270,25 +297,26 @@ def _step(
     logits = scale * seen @ class_text.T
     each = F.cross_entropy(logits.flatten(0, 1), labels.repeat_interleave(settings.views))
     mean = F.cross_entropy(logits.mean(1), labels)
-    same = _same_words([(int(corpus.labels[r]), corpus.words[r]) for r in rows]).to(device)
-    contrast = _unified_contrast(scale * F.normalize(seen.mean(1), dim=-1) @ own_text.T, same)
+    contrast = _unified_contrast(scale * F.normalize(seen.mean(1), dim=-1) @ own_text.T, _same(facts).to(device))
     loss = each + mean + settings.caption_weight * contrast
 
     run.optimiser.zero_grad(set_to_none=True)
     loss.backward()
-    nn.utils.clip_grad_norm_(run.model.parameters(), 1.0)
+    peers.average(p.grad for p in model.parameters() if p.grad is not None)
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     run.optimiser.step()
-    _follow(run.average, run.model, min(settings.ema, (1 + step) / (10 + step)))
+    _follow(run.average, model, min(settings.ema, (1 + step) / (10 + step)))
     accuracy = (logits.mean(1).argmax(1) == labels).float().mean()
     figures = {"loss": loss, "view": each, "contrast": contrast, "accuracy": accuracy}
     return {name: float(value.detach()) for name, value in figures.items()}
 
 
-def _choose_views(camera: Tensor, elevation: Tensor, count: int, rng: torch.Generator) -> Tensor:
-    """`count` different views of each object; of a camera's cloud mostly those that face the sensor."""
+def _choose_views(camera: Tensor, elevation: Tensor, count: int, rear: float, rng: torch.Generator) -> Tensor:
+    """`count` different views of each object; of a camera's cloud mostly those that face the sensor, and others with
+    the likelihood `rear`."""
     directions = torch.from_numpy(view_directions()).float()
     towards = torch.stack([torch.zeros_like(elevation), elevation.sin(), elevation.cos()], 1)
-    facing = (towards @ directions.T).clamp_min(0) + 0.12
+    facing = (towards @ directions.T).clamp_min(0) + rear
     weights = torch.where(camera[:, None], facing, torch.ones_like(facing))
     return torch.multinomial(weights, count, generator=rng)
 
@@ -301,10 +329,23 @@ def _thin(occupancy: Tensor, most: int, rng: torch.Generator) -> Tensor:
     return occupancy & (rank < most)
 
 
-def _same_words(told: list[tuple[int, tuple[str, ...]]]) -> Tensor:
-    """(B, B) float: 1 where two objects have the same class and the same words."""
-    keys: dict[tuple[int, tuple[str, ...]], int] = {}
-    ids = torch.tensor([keys.setdefault(t, len(keys)) for t in told])
+class _Facts(NamedTuple):
+    """What a caption tells of an object: its class, its words, and its size in words, or nothing of that."""
+
+    label: int
+    words: tuple[str, ...]
+    size: str
+
+
+def _facts(corpus: Corpus, row: int, rng: np.random.Generator) -> _Facts:
+    size = size_phrase(corpus.dimensions[row], rng) if rng.random() < 0.4 else ""
+    return _Facts(int(corpus.labels[row]), corpus.words[row], size)
+
+
+def _same(facts: list[_Facts]) -> Tensor:
+    """(B, B) float: 1 where the same is told of two objects."""
+    keys: dict[_Facts, int] = {}
+    ids = torch.tensor([keys.setdefault(f, len(keys)) for f in facts])
     return (ids[:, None] == ids[None]).float()
 
 

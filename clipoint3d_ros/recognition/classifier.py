@@ -21,7 +21,7 @@ from torch import Tensor
 from clipoint3d_ros.clip.backbone import Backbone, load_backbone
 from clipoint3d_ros.clip.descriptions import Descriptions, describe, load_descriptions
 from clipoint3d_ros.clip.text import class_features
-from clipoint3d_ros.geometry.clouds import CloudError, Vector, finite_points, level, normalise, resample
+from clipoint3d_ros.geometry.clouds import CloudError, Vector, extents, finite_points, level, normalise, resample
 from clipoint3d_ros.geometry.views import DepthViews, view_directions
 from clipoint3d_ros.recognition.recognition import UNKNOWN, Recognition
 from clipoint3d_ros.recognition.selection import facing_weights, keep_certain
@@ -61,6 +61,7 @@ class Projection:
     images: (B, K, H, W) float32 depth views in [0, 1], 1 background.
     chosen: (B, K) int64, which of the ten views each image is.
     weights: (B, K) float32, how much each view counts; rows sum to 1, a weight of 0 leaves the view out.
+    extents: (B, 3) float32 metres: height, length and width of what was seen.
     usable: (B,) bool; False where the cloud had too few finite points to be judged.
     facing: the weights come from where the sensor stood, rather than being even.
     """
@@ -68,6 +69,7 @@ class Projection:
     images: Tensor
     chosen: Tensor
     weights: Tensor
+    extents: Tensor
     usable: Tensor
     facing: bool
 
@@ -181,14 +183,20 @@ class Classifier:
         chosen, weights = chosen.to(self.device), weights.to(self.device)
         images = self._views(normalise(points), chosen)
         usable = torch.tensor(enough, dtype=torch.bool, device=self.device)
-        return Projection(images, chosen, weights, usable, facing)
+        return Projection(images, chosen, weights, extents(points), usable, facing)
 
     @torch.inference_mode()
     def encode(self, projection: Projection) -> Tensor:
         """Second stage: (B, K, D) float32 unit features of every view, at most `max_views` at once."""
         batch, views = projection.images.shape[:2]
         flat = projection.images.flatten(0, 1)
-        parts = [self.backbone.encode_views(part) for part in flat.split(self.config.max_views) if len(part)]
+        sizes = projection.extents.repeat_interleave(views, 0)
+        limit = self.config.max_views
+        parts = [
+            self.backbone.encode_views(part, extents=size)
+            for part, size in zip(flat.split(limit), sizes.split(limit), strict=True)
+            if len(part)
+        ]
         if not parts:
             return torch.zeros(0, views, self.text.shape[1], device=self.device)
         return torch.cat(parts).unflatten(0, (batch, views))

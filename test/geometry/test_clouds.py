@@ -1,5 +1,7 @@
 """Clouds: what is refused, and what levelling, normalising and resampling promise."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 
 from clipoint3d_ros.geometry.clouds import (
     CloudError,
+    extents,
     farthest_points,
     finite_points,
     level,
@@ -114,3 +117,15 @@ def test_resampling_refuses_empty_clouds_and_unknown_methods():
     with pytest.raises(ValueError, match="'nearest'"):
         resample([], 8, "nearest")
     assert resample([], 8).shape == (0, 8, 3)
+
+
+def test_extents_do_not_depend_on_the_heading():
+    rng = torch.Generator().manual_seed(0)
+    block = (torch.rand(1, 4000, 3, generator=rng) - 0.5) * torch.tensor([0.3, 0.1, 0.12])
+    for yaw in (0.0, 0.4, 1.2, 2.9):
+        cosine, sine = math.cos(yaw), math.sin(yaw)
+        turned = block @ torch.tensor([[cosine, 0, -sine], [0, 1, 0], [sine, 0, cosine]]).T
+        assert torch.allclose(extents(turned), torch.tensor([[0.1, 0.3, 0.12]]), atol=0.01)
+    strays = torch.cat([block, torch.full((1, 8, 3), 2.0)], 1)
+    assert (extents(strays) < 0.33).all(), "a few strays do not stretch it"
+    assert torch.equal(extents(torch.zeros(2, 1, 3)), torch.zeros(2, 3))

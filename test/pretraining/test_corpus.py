@@ -10,7 +10,15 @@ from clipoint3d_ros.pretraining.config import CorpusConfig
 from clipoint3d_ros.pretraining.corpus import COMPLETE, LIDAR_MIN_POINTS, SENSOR_NAMES, dimensions, generate
 
 CLASSES = ("box", "bottle", "chair")
-SMALL = CorpusConfig(complete=6, tabletop_scenes=14, floor_scenes=10, points=256, min_points=100, faults=0.5)
+SMALL = CorpusConfig(
+    complete=6,
+    tabletop_scenes=14,
+    floor_scenes=10,
+    points=256,
+    min_points=100,
+    floor_sensors=("kinect", "lidar"),
+    faults=0.5,
+)
 ARRAYS = ("points", "labels", "camera", "elevation", "sensor", "visible", "faulty", "dimensions")
 
 
@@ -81,7 +89,7 @@ def test_a_killed_generation_goes_on_and_is_the_same(made):
 
 
 def test_no_sensors_means_complete_clouds_only(tmp_path):
-    corpus = generate(CLASSES, replace(SMALL, sensors=()), tmp_path, workers=0, progress=False)
+    corpus = generate(CLASSES, replace(SMALL, sensors=(), floor_sensors=()), tmp_path, workers=0, progress=False)
     assert len(corpus.points) == 18
     assert not corpus.camera.any()
     assert [path.name for path in tmp_path.rglob("*.npz")] == ["complete-00000.npz"]
@@ -104,12 +112,12 @@ def test_what_is_hidden_is_left_out(tmp_path):
 
 
 def test_no_faults_leaves_every_segment_alone(tmp_path):
-    corpus = generate(CLASSES, replace(SMALL, faults=0.0, sensors=("lidar",)), tmp_path, workers=0, progress=False)
+    corpus = generate(CLASSES, replace(SMALL, faults=0.0, floor_scenes=0), tmp_path, workers=0, progress=False)
     assert not corpus.faulty.any()
 
 
 def test_an_unknown_sensor_and_an_empty_corpus_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="no sensor sonar; 'sensors' takes kinect, realsense, tof, lidar"):
+    with pytest.raises(ValueError, match="no sensor sonar; sensors are kinect, realsense, tof, lidar"):
         generate(CLASSES, replace(SMALL, sensors=("kinect", "sonar")), tmp_path, workers=0, progress=False)
     with pytest.raises(ValueError, match="would be empty"):
-        generate(CLASSES, replace(SMALL, sensors=(), complete=0), tmp_path, workers=0, progress=False)
+        generate(CLASSES, replace(SMALL, sensors=(), floor_sensors=(), complete=0), tmp_path, workers=0, progress=False)

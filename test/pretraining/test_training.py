@@ -12,8 +12,6 @@ from conftest import SMALL
 from clipoint3d_ros.clip.backbone import load_backbone
 from clipoint3d_ros.clip.descriptions import load_descriptions
 from clipoint3d_ros.pretraining import heldout
-from clipoint3d_ros.pretraining.augment import augment
-from clipoint3d_ros.pretraining.captions import class_caption, object_caption
 from clipoint3d_ros.pretraining.config import CorpusConfig, PretrainConfig, TrainingConfig, load_pretrain_config
 from clipoint3d_ros.pretraining.corpus import generate
 from clipoint3d_ros.pretraining.training import publish, train
@@ -35,37 +33,6 @@ def classes(tmp_path_factory):
 @pytest.fixture(scope="module")
 def corpus(classes, tmp_path_factory):
     return generate(classes.names, CORPUS, tmp_path_factory.mktemp("corpus"), workers=0, progress=False)
-
-
-def test_the_corpus_holds_complete_and_camera_clouds_of_every_class(corpus):
-    assert corpus.points.shape[1:] == (512, 3)
-    for seen in (False, True):
-        assert set(corpus.labels[corpus.camera == seen]) == {0, 1, 2}
-    assert np.isfinite(corpus.points).all()
-    assert np.abs(corpus.points.astype(np.float32).mean(1)).max() < 0.02, "clouds are centred"
-    assert (corpus.elevation[corpus.camera] > 0).all()
-    assert all(words[-1] in ("standing", "lying", "upside down") for words in corpus.words)
-    # The camera saw the side at +z: its clouds have most of their points there, in front of their own box's middle.
-    front = corpus.points[corpus.camera][..., 2].astype(np.float32)
-    middle = (front.max(1) + front.min(1)) / 2
-    assert np.median(front.mean(1) - middle) > 0
-
-
-def test_generation_goes_on_where_it_was_killed_and_is_the_same(classes, tmp_path, corpus):
-    again = generate(classes.names, CORPUS, tmp_path, workers=0, progress=False)
-    pieces = sorted(tmp_path.rglob("*.npz"))
-    assert pieces
-    pieces[-1].unlink()
-    resumed = generate(classes.names, CORPUS, tmp_path, workers=0, progress=False)
-    assert np.array_equal(again.points, resumed.points)
-    assert np.array_equal(again.points, corpus.points)
-    other = generate(classes.names, replace(CORPUS, seed=1), tmp_path, workers=0, progress=False)
-    assert not np.array_equal(other.points[:10], corpus.points[:10])
-
-
-def test_a_class_without_a_shape_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="no procedural shape for spoon"):
-        generate(("box", "spoon"), CORPUS, tmp_path, workers=0)
 
 
 def test_training_stopped_and_resumed_equals_training_in_one_go(corpus, classes, tmp_path):
@@ -100,29 +67,6 @@ def test_training_learns_and_its_model_can_be_published_and_served(corpus, class
     unseen = backbone.tokenizer(["xylophone quasar"])[0, 1]
     assert (embedding[unseen] == 0).all(), "a word never met says nothing"
     assert json.loads((tmp_path / "small" / "open_clip_config.json").read_text())["clipoint3d"]["drop_empty"]
-
-
-def test_augmented_clouds_stay_clouds():
-    rng = torch.Generator().manual_seed(0)
-    points = torch.randn(6, 512, 3, generator=rng)
-    camera = torch.tensor([True, False] * 3)
-    first = augment(points, camera, 256, torch.Generator().manual_seed(1))
-    assert first.shape == (6, 256, 3)
-    assert torch.isfinite(first).all()
-    assert torch.equal(first, augment(points, camera, 256, torch.Generator().manual_seed(1)))
-    assert not torch.equal(first, augment(points, camera, 256, torch.Generator().manual_seed(2)))
-
-
-def test_captions_say_the_class_and_only_true_words(classes):
-    rng = np.random.default_rng(0)
-    for _ in range(50):
-        assert "bottle" in class_caption(classes, 1, rng)
-        told = object_caption("mug", ("with a handle", "hollow", "lying"), rng)
-        assert "mug" in told
-        assert "lying" in told
-        assert "standing" not in told
-        assert "{" not in told
-    assert object_caption("mug", ("standing",), rng)
 
 
 def test_temperature_is_recovered():
