@@ -107,8 +107,8 @@ def generate(
     jobs = list(_jobs(classes, config))
     if not jobs:
         raise ValueError(
-            f"the corpus would be empty: 'complete' is {config.complete}, 'tabletop_scenes' {config.tabletop_scenes} by "
-            f"{list(config.sensors)}, 'floor_scenes' {config.floor_scenes} by {list(config.floor_sensors)}; raise one"
+            f"the corpus would be empty: 'complete' is {config.complete}, 'tabletop_scenes' {config.tabletop_scenes} "
+            f"by {list(config.sensors)}, 'floor_scenes' {config.floor_scenes} by {list(config.floor_sensors)}"
         )
     waiting = [job for job in jobs if not _piece(folder, job).is_file()]
     _run(waiting, folder, workers, progress, len(jobs))
