@@ -63,6 +63,7 @@ class Backbone:
     checksum: sha256 of the weights, hexadecimal.
     temperature: what logits are divided by so that scores mean probabilities; fitted on held-out data where the
         model's own folder says so, else 1.
+    unknown_logit: the logit (after the temperature) of a class "none of these", fitted likewise; None without one.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Backbone:
     preprocessing: Preprocessing
     checksum: str
     temperature: float = 1.0
+    unknown_logit: float | None = None
     _sentences: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     @property
@@ -289,7 +291,16 @@ def _finish(
         bool(own.get("drop_empty", False)),
     )
     model = model.to(device).eval().requires_grad_(False)
-    return Backbone(name, model, tokenizer, preprocessing, checksum, float(own.get("temperature", 1.0)))
+    unknown = own.get("unknown_logit")
+    return Backbone(
+        name,
+        model,
+        tokenizer,
+        preprocessing,
+        checksum,
+        float(own.get("temperature", 1.0)),
+        None if unknown is None else float(unknown),
+    )
 
 
 class _quiet:

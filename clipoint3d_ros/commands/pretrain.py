@@ -6,7 +6,7 @@ import argparse
 import json
 import platform
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 SUMMARY = """Train a small CLIP contrastively on procedural objects, complete and as simulated sensors see them.
@@ -21,7 +21,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cache", type=Path, default=Path("runs/corpus"), help="folder of generated clouds (%(default)s)"
     )
-    parser.add_argument("--steps", type=int, help="train this many steps instead of the file's")
+    parser.add_argument(
+        "--set",
+        dest="changes",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="change a value of the file, e.g. training.steps=800 or model.size_token=false; may be repeated",
+    )
     parser.add_argument("--stop-at", type=int, help="leave with a checkpoint after this step; run again to go on")
     parser.add_argument("--workers", type=int, default=2, help="processes that generate clouds (%(default)s)")
     parser.add_argument("--device", default=None, help="torch device (default: CUDA where there is one)")
@@ -41,9 +48,7 @@ def run(args: argparse.Namespace) -> int:
     from clipoint3d_ros.pretraining.training import publish, train
     from clipoint3d_ros.resources import config_file
 
-    config = load_pretrain_config(args.config)
-    if args.steps is not None:
-        config = replace(config, training=replace(config.training, steps=args.steps))
+    config = load_pretrain_config(args.config, args.changes)
     peers, device = join(torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu")))
     classes = load_descriptions(config_file(f"classes/{config.corpus.classes}.yaml"))
     if peers.first:
@@ -73,10 +78,12 @@ def run(args: argparse.Namespace) -> int:
 
     model = args.out / config.name
     facts = {"steps": finished.step, "seed": config.training.seed, "clouds": len(corpus.labels)}
-    publish(finished, config, model, 1.0, facts)
+    publish(finished, config, model, {"training": facts})
     held_out = generate(classes.names, heldout.held_out_config(config.corpus), args.cache, args.workers)
     figures = heldout.measure(load_backbone(f"{LOCAL_DIR}{model}", device=device), classes, held_out)
-    publish(finished, config, model, figures.temperature, {**facts, "held_out": _rounded(asdict(figures))})
+    measured = {key: round(value, 4) for key, value in asdict(figures).items()}
+    fitted = {key: measured.pop(key) for key in ("temperature", "unknown_logit")}
+    publish(finished, config, model, {**fitted, "training": {**facts, "held_out": measured}})
     print(
         f"held out, macro of {len(classes.names)} classes: complete {figures.complete:.1%}, camera {figures.camera:.1%}"
     )
@@ -87,7 +94,3 @@ def run(args: argparse.Namespace) -> int:
         told = {**asdict(figures), **facts, "minutes": minutes, "machine": platform.processor() or platform.machine()}
         args.json.write_text(json.dumps(told, indent=2) + "\n")
     return 0
-
-
-def _rounded(figures: dict[str, float]) -> dict[str, float]:
-    return {k: round(v, 4) for k, v in figures.items()}

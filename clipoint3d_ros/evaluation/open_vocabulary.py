@@ -12,7 +12,7 @@ import yaml
 from clipoint3d_ros.clip.backbone import Backbone
 from clipoint3d_ros.clip.descriptions import Descriptions, describe
 from clipoint3d_ros.evaluation import metrics
-from clipoint3d_ros.evaluation.tower_pass import TowerPass, judge
+from clipoint3d_ros.pretraining.tower_pass import TowerPass, judge
 
 
 def read_synonyms(path: str | Path, classes: tuple[str, ...]) -> dict[str, str]:

@@ -26,10 +26,10 @@ import numpy as np
 from clipoint3d_ros.clip.backbone import Backbone
 from clipoint3d_ros.clip.descriptions import Descriptions, load_descriptions
 from clipoint3d_ros.evaluation.open_vocabulary import macro, read_synonyms, synonyms, unseen_classes
-from clipoint3d_ros.evaluation.rejection import cosine_scores, probability_scores, rejection
-from clipoint3d_ros.evaluation.tower_pass import Judgement, TowerPass, judge, look
+from clipoint3d_ros.evaluation.rejection import logit_scores, rejection
 from clipoint3d_ros.pretraining.config import CorpusConfig
 from clipoint3d_ros.pretraining.corpus import SENSOR_NAMES, Corpus, generate
+from clipoint3d_ros.pretraining.tower_pass import Judgement, TowerPass, judge, look
 from clipoint3d_ros.recognition.classifier import read_classes
 from clipoint3d_ros.resources import config_file
 
@@ -167,4 +167,4 @@ def _rejection(sensed: TowerPass, unseen: TowerPass, words: Vocabulary) -> dict[
 
 
 def _scores(said: Judgement) -> dict[str, np.ndarray]:
-    return {**probability_scores(said.probabilities), **cosine_scores(said.cosines, said.scale)}
+    return {"score": said.scores, **logit_scores(said.logits), "max_cosine": said.cosines.max(1)}

@@ -2,13 +2,14 @@
 
 | score | of an object |
 |---|---|
-| `max_probability` | its best class's probability: what `unknown_below` is compared with (Hendrycks and Gimpel, "A baseline for detecting misclassified and out-of-distribution examples", ICLR 2017) |
+| `score` | what `unknown_below` is compared with: the best class's probability times the familiarity (see `recognition.familiarity`) |
+| `max_probability` | its best class's probability (Hendrycks and Gimpel, "A baseline for detecting misclassified and out-of-distribution examples", ICLR 2017) |
 | `entropy` | minus the entropy of its probabilities |
-| `max_cosine` | the highest cosine between its feature and a class's text (Ming et al., "Delving into out-of-distribution detection with vision-language representations", NeurIPS 2022, without their softmax) |
 | `energy` | log sum exp of its logits (Liu et al., "Energy-based out-of-distribution detection", NeurIPS 2020) |
+| `max_cosine` | the highest cosine between its feature and a class's text (Ming et al., "Delving into out-of-distribution detection with vision-language representations", NeurIPS 2022, without their softmax) |
 
-Every score is higher for a known object. The headline is `max_probability`, by what it is and not by what it measures:
-it is the score that a robot rejects by. Arrays in, numbers out.
+Every score is higher for a known object. The headline is `score`, by what it is and not by what it measures: a robot
+rejects by it. Arrays in, numbers out.
 """  # noqa: E501  (table)
 
 from __future__ import annotations
@@ -20,26 +21,21 @@ import numpy as np
 
 from clipoint3d_ros.evaluation import metrics
 
-HEADLINE = "max_probability"
+HEADLINE = "score"
+
+
+def logit_scores(logits: np.ndarray) -> dict[str, np.ndarray]:
+    """`max_probability`, `entropy` and `energy`, (M,) each, of logits (M, C)."""
+    highest = logits.max(1, keepdims=True)
+    energy = highest[:, 0] + np.log(np.exp(logits - highest).sum(1))
+    probabilities = np.exp(logits - energy[:, None])
+    return {**probability_scores(probabilities), "energy": energy}
 
 
 def probability_scores(probabilities: np.ndarray) -> dict[str, np.ndarray]:
     """`max_probability` and `entropy`, (M,) each, of probabilities (M, C) whose rows sum to 1."""
     certain = probabilities * np.log(np.maximum(probabilities, 1e-300))
     return {"max_probability": probabilities.max(1), "entropy": certain.sum(1)}
-
-
-def cosine_scores(cosines: np.ndarray, scale: float) -> dict[str, np.ndarray]:
-    """`max_cosine` and `energy`, (M,) each, of cosines (M, C) between object features and class texts.
-
-    Args:
-        cosines: (M, C) in [-1, 1].
-        scale: what turns a cosine into a logit.
-    """
-    logits = scale * cosines
-    highest = logits.max(1, keepdims=True)
-    energy = highest[:, 0] + np.log(np.exp(logits - highest).sum(1))
-    return {"max_cosine": cosines.max(1), "energy": energy}
 
 
 def rejection(known: Mapping[str, np.ndarray], unknown: Mapping[str, np.ndarray]) -> dict[str, Any]:

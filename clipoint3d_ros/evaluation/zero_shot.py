@@ -179,5 +179,6 @@ def _accuracies(
 def _unknown(recognitions: Sequence[Recognition], known: np.ndarray) -> dict[str, Any] | None:
     if known.all():
         return None
-    scores = probability_scores(np.stack([r.probabilities for r in recognitions]))
+    probabilities = np.stack([r.probabilities for r in recognitions])
+    scores = {"score": np.array([r.score for r in recognitions]), **probability_scores(probabilities)}
     return rejection({s: v[known] for s, v in scores.items()}, {s: v[~known] for s, v in scores.items()})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -83,14 +84,18 @@ class PretrainConfig:
     """
 
     name: str
-    synonyms: dict[str, tuple[str, ...]] = field(default_factory=dict)
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    synonyms: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def load_pretrain_config(path: str | Path) -> PretrainConfig:
+def load_pretrain_config(path: str | Path, changes: Sequence[str] = ()) -> PretrainConfig:
     """Read a model's configuration.
+
+    Args:
+        path: the YAML file.
+        changes: "section.key=value" each, the value as in YAML, to try the recipe with a part taken out.
 
     Raises:
         FileNotFoundError: there is none.
@@ -102,6 +107,8 @@ def load_pretrain_config(path: str | Path) -> PretrainConfig:
     content = yaml.safe_load(path.read_text()) or {}
     if not isinstance(content, dict) or not isinstance(content.get("name"), str):
         raise ValueError(f"{path} must be a mapping with the model's 'name'")
+    for change in changes:
+        _change(content, change)
     foreign = set(content) - {"name", "synonyms", "corpus", "model", "training"}
     if foreign:
         raise ValueError(
@@ -109,10 +116,10 @@ def load_pretrain_config(path: str | Path) -> PretrainConfig:
         )
     return PretrainConfig(
         content["name"],
-        _synonyms(content.get("synonyms") or {}, path),
         _section(CorpusConfig, content.get("corpus") or {}, path),
         _section(ModelConfig, content.get("model") or {}, path),
         _section(TrainingConfig, content.get("training") or {}, path),
+        _synonyms(content.get("synonyms") or {}, path),
     )
 
 
@@ -120,6 +127,18 @@ def fingerprint(*sections: Any) -> str:
     """A short hash of configuration dataclasses, for cache folders and to refuse a foreign checkpoint."""
     told = json.dumps([dataclasses.asdict(s) if dataclasses.is_dataclass(s) else s for s in sections], sort_keys=True)  # type: ignore[arg-type]
     return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def _change(content: dict, change: str) -> None:
+    place, equals, value = change.partition("=")
+    section, dot, key = place.partition(".")
+    if not (equals and dot and key and section in ("corpus", "model", "training")):
+        raise ValueError(f"'{change}' is no change; write it as training.steps=800, or with corpus or model")
+    try:
+        read = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ValueError(f"'{value}' of the change '{change}' is no YAML value") from None
+    content[section] = {**(content.get(section) or {}), key: read}
 
 
 def _synonyms(content: Any, path: Path) -> dict[str, tuple[str, ...]]:

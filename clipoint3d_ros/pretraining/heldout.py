@@ -1,4 +1,4 @@
-"""What a model knows of objects it has not met: figures on a held-out corpus, and the temperature fitted there."""
+"""What a model knows of objects it has not met: figures on a held-out corpus, and what is fitted there."""
 
 from __future__ import annotations
 
@@ -6,27 +6,33 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from clipoint3d_ros.clip.backbone import Backbone
 from clipoint3d_ros.clip.descriptions import Descriptions
 from clipoint3d_ros.pretraining.config import CorpusConfig
 from clipoint3d_ros.pretraining.corpus import Corpus
-from clipoint3d_ros.recognition.classifier import Classifier, ClassifierConfig
+from clipoint3d_ros.pretraining.tower_pass import judge, look
 
 HELD_OUT_SEED = 90_001
-_STAND_OFF = 1.0  # metres; only the direction to the sensor matters
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Macro accuracies over all classes, fractions: complete clouds with ten views, camera clouds with sensor-facing
-    and with ten entropy-selected views; and the temperature that fits the camera clouds' scores."""
+    """What is measured and fitted on a held-out corpus.
+
+    complete, camera, camera_ten_views: macro accuracies over all classes, fractions: of complete clouds with ten
+        views, of camera clouds with sensor-facing and with ten entropy-selected views.
+    temperature: what makes the camera clouds' scores probabilities.
+    unknown_logit: of "none of these" (see `recognition.familiarity`), after the temperature.
+    """
 
     complete: float
     camera: float
     camera_ten_views: float
     temperature: float
+    unknown_logit: float
 
 
 def held_out_config(config: CorpusConfig) -> CorpusConfig:
@@ -48,18 +54,20 @@ def held_out_config(config: CorpusConfig) -> CorpusConfig:
 
 
 def measure(backbone: Backbone, descriptions: Descriptions, corpus: Corpus) -> HeldOut:
-    """Classify a held-out corpus."""
-    clouds = corpus.points.astype(np.float32)
+    """Classify a held-out corpus by a backbone whose temperature is still 1."""
     camera = corpus.camera
-    complete, _ = _classify(backbone, descriptions, clouds[~camera], None, "entropy")
-    ten, _ = _classify(backbone, descriptions, clouds[camera], None, "entropy")
-    facing, logits = _classify(backbone, descriptions, clouds[camera], corpus.elevation[camera], "sensor")
+    complete = judge(look(backbone, corpus, ~camera), descriptions)
+    ten = judge(look(backbone, corpus, camera, selection="entropy"), descriptions)
+    facing = judge(look(backbone, corpus, camera), descriptions)
     labels = corpus.labels
+    logits, truth = torch.from_numpy(facing.logits), torch.from_numpy(labels[camera])
+    temperature = fit_temperature(logits, truth)
     return HeldOut(
-        macro_accuracy(complete, labels[~camera]),
-        macro_accuracy(facing, labels[camera]),
-        macro_accuracy(ten, labels[camera]),
-        fit_temperature(logits, torch.from_numpy(labels[camera])),
+        macro_accuracy(complete.predicted, labels[~camera]),
+        macro_accuracy(facing.predicted, labels[camera]),
+        macro_accuracy(ten.predicted, labels[camera]),
+        temperature,
+        fit_unknown_logit(logits / temperature, truth),
     )
 
 
@@ -81,20 +89,28 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     return float(grid[losses.argmin()])
 
 
-def _classify(
-    backbone: Backbone, descriptions: Descriptions, clouds: np.ndarray, elevation: np.ndarray | None, selection: str
-) -> tuple[np.ndarray, Tensor]:
-    """Predicted classes (M,) and log-probabilities (M, C); a corpus cloud is y-up with its sensor's azimuth at +z."""
-    classifier = Classifier(backbone, descriptions, ClassifierConfig(selection=selection, temperature=1.0))
-    logs = []
-    for start in range(0, len(clouds), 64):
-        part = list(clouds[start : start + 64])
-        eyes = None
-        if elevation is not None:
-            angle = elevation[start : start + 64]
-            direction = np.stack([np.zeros_like(angle), np.sin(angle), np.cos(angle)], 1)
-            eyes = np.stack([c.mean(0) for c in part]) + direction * _STAND_OFF
-        found = classifier.classify(part, up=(0, 1, 0), viewpoint=eyes)
-        logs.append(np.log(np.maximum(np.stack([r.probabilities for r in found]), 1e-30)))
-    joined = np.concatenate(logs)
-    return joined.argmax(1), torch.from_numpy(joined).float()
+def fit_unknown_logit(logits: Tensor, labels: Tensor, lists: int = 40, listed: int = 8, seed: int = 0) -> float:
+    """The constant logit b of "none of these" that minimises the cross-entropy of telling objects of listed classes
+    from all others, both sides weighing the same, over random lists of classes.
+
+    Args:
+        logits: (M, C) after the temperature.
+        labels: (M,) int64.
+        lists: how many lists are drawn.
+        listed: classes of a list; half of them where there are fewer than twice as many.
+        seed: of the draw.
+    """
+    rng = torch.Generator().manual_seed(seed)
+    count = logits.shape[1]
+    known, unknown = [], []
+    for _ in range(lists):
+        names = torch.randperm(count, generator=rng)[: min(listed, max(count // 2, 1))]
+        energy = logits[:, names].logsumexp(-1)
+        among = torch.isin(labels, names)
+        known.append(energy[among])
+        unknown.append(energy[~among])
+    inside, outside = torch.cat(known), torch.cat(unknown)
+    grid = torch.linspace(float(outside.quantile(0.02)), float(inside.quantile(0.98)), 400)
+    # −log σ(E − b) of the known ones, −log σ(b − E) of the others.
+    losses = [F.softplus(b - inside).mean() + F.softplus(outside - b).mean() for b in grid]
+    return float(grid[int(torch.stack(losses).argmin())])

@@ -162,15 +162,17 @@ def build_tokenizer(model: ModelConfig) -> Any:
     return open_clip.SimpleTokenizer(context_length=model.context_length)
 
 
-def publish(run: Run, config: PretrainConfig, folder: Path, temperature: float, facts: dict[str, Any]) -> None:
+def publish(run: Run, config: PretrainConfig, folder: Path, told: dict[str, Any]) -> None:
     """Write the averaged model in open_clip's `local-dir:` layout, with its checksum beside it.
+
+    `told` joins the key "clipoint3d" of its configuration: `temperature`, `unknown_logit`, and how it was trained.
 
     Weights are stored as float16 (they are used as float32). A word never seen in training keeps no vector: zeros say
     nothing, where its random start would say something wrong; and they make the file small to pack.
     """
     folder.mkdir(parents=True, exist_ok=True)
     described = open_clip_config(config.model)
-    described["clipoint3d"].update(temperature=round(temperature, 4), training=facts)
+    described["clipoint3d"].update(told)
     state = {k: v.detach().cpu() for k, v in run.average.state_dict().items()}
     words = state["token_embedding.weight"]
     table = torch.zeros(described["model_cfg"]["text_cfg"]["vocab_size"], words.shape[1])

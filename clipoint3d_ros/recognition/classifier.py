@@ -23,6 +23,7 @@ from clipoint3d_ros.clip.descriptions import Descriptions, describe, load_descri
 from clipoint3d_ros.clip.text import class_features
 from clipoint3d_ros.geometry.clouds import CloudError, Vector, extents, finite_points, level, normalise, resample
 from clipoint3d_ros.geometry.views import DepthViews, view_directions
+from clipoint3d_ros.recognition.familiarity import familiarity
 from clipoint3d_ros.recognition.recognition import UNKNOWN, Recognition
 from clipoint3d_ros.recognition.selection import facing_weights, keep_certain
 from clipoint3d_ros.resources import config_file
@@ -38,7 +39,7 @@ class ClassifierConfig:
     points: int = 1024  # points of each object after resampling
     resampling: str = "random"  # random (a fixed subset) or farthest
     selection: str = "auto"  # sensor, entropy or all; auto is sensor where the viewpoint is known, else entropy
-    unknown_below: float = 0.0  # best probability in [0, 1] below which the answer is "unknown"
+    unknown_below: float = 0.0  # best class's score in [0, 1] below which the answer is "unknown"
     max_views: int = 640  # views of one pass through the tower: the memory cap
     min_points: int = 16  # finite points below which the answer is "unknown"
     temperature: float | None = None  # divides logits; None takes the backbone's own
@@ -203,12 +204,18 @@ class Classifier:
 
     @torch.inference_mode()
     def decide(self, projection: Projection, features: Tensor) -> list[Recognition]:
-        """Third stage: the selected views' mean logits against every class (METHOD 4), as recognitions."""
-        logits, weights = self._judge(projection, features)
-        pooled = (logits * weights[..., None]).sum(1)
+        """Third stage: the objects' logits as recognitions."""
+        pooled = self.logits(projection, features)
         probabilities = pooled.softmax(-1).double().cpu().numpy()
+        familiar = familiarity(pooled, self._unknown_logit).double().cpu().numpy()
         usable = projection.usable.cpu().numpy()
-        return [self._answer(p, bool(u)) for p, u in zip(probabilities, usable, strict=True)]
+        return [self._answer(p, float(f), bool(u)) for p, f, u in zip(probabilities, familiar, usable, strict=True)]
+
+    @torch.inference_mode()
+    def logits(self, projection: Projection, features: Tensor) -> Tensor:
+        """(B, C) float32: the selected views' weighted mean logits against every class (METHOD 4)."""
+        logits, weights = self._judge(projection, features)
+        return (logits * weights[..., None]).sum(1)
 
     @torch.inference_mode()
     def object_features(self, projection: Projection, features: Tensor) -> Tensor:
@@ -218,12 +225,19 @@ class Classifier:
 
     def _judge(self, projection: Projection, features: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (B, K, C) and the weights (B, K) of the views that speak."""
-        scale = self.backbone.scale
-        if self.config.temperature is not None:
-            scale *= self.backbone.temperature / self.config.temperature
-        logits = scale * features @ self.text.T
+        logits = self.backbone.scale * self._sharpening * features @ self.text.T
         by_entropy = self.config.selection == "entropy" or (self.config.selection == "auto" and not projection.facing)
         return logits, keep_certain(logits, projection.weights) if by_entropy else projection.weights
+
+    @property
+    def _sharpening(self) -> float:
+        """What the configuration's temperature makes of the backbone's logits."""
+        return 1.0 if self.config.temperature is None else self.backbone.temperature / self.config.temperature
+
+    @property
+    def _unknown_logit(self) -> float | None:
+        logit = self.backbone.unknown_logit
+        return None if logit is None else logit * self._sharpening
 
     def _choose(self, towards: Tensor) -> tuple[Tensor, Tensor, bool]:
         """Views (B, K), their weights (B, K), and whether these face a sensor.
@@ -240,17 +254,17 @@ class Classifier:
         weights, chosen = facing.topk(int((facing > 0).sum(1).max()), dim=1)
         return chosen, weights, True
 
-    def _answer(self, probabilities: np.ndarray, usable: bool) -> Recognition:
+    def _answer(self, probabilities: np.ndarray, familiar: float, usable: bool) -> Recognition:
         count = len(probabilities)
         if not usable:
-            probabilities = np.full(count, 1 / count)
+            probabilities, familiar = np.full(count, 1 / count), 1.0
         probabilities = probabilities / probabilities.sum()
         best = int(probabilities.argmax())
-        top = float(probabilities[best])
+        top = min(1.0, float(probabilities[best]) * familiar)
         entropy = float(-(probabilities * np.log(np.maximum(probabilities, 1e-300))).sum())
         if not usable or top < self.config.unknown_below:
-            return Recognition(UNKNOWN, min(1.0, max(0.0, 1 - top)), probabilities, entropy, self.classes)
-        return Recognition(self.classes[best], min(1.0, top), probabilities, entropy, self.classes)
+            return Recognition(UNKNOWN, 1 - top, probabilities, entropy, self.classes, familiar)
+        return Recognition(self.classes[best], top, probabilities, entropy, self.classes, familiar)
 
 
 def read_classes(classes: str | Path | Sequence[str] | None) -> Descriptions:

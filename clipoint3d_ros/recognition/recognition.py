@@ -14,10 +14,12 @@ class Recognition:
     """One object's answer.
 
     label: a class, or "unknown" where no class reached the threshold or the cloud was too small.
-    score: how sure the label is, in [0, 1]: the class's probability; for "unknown", 1 minus the best class's.
-    probabilities: (C,) float64 over `classes`, summing to 1.
+    score: how sure the label is, in [0, 1]: the class's probability times the familiarity; for "unknown", 1 minus the
+        best class's.
+    probabilities: (C,) float64 over `classes`, summing to 1: given that the object is of one of them.
     entropy: of `probabilities`, in nats.
     classes: the C names, in the order of `probabilities`.
+    familiarity: how likely the object is of any of the classes, in [0, 1]; 1 where the backbone does not judge that.
     frozen: the frozen model's own answer where an adapter is live, else None.
     """
 
@@ -26,6 +28,7 @@ class Recognition:
     probabilities: np.ndarray
     entropy: float
     classes: tuple[str, ...]
+    familiarity: float = 1.0
     frozen: Recognition | None = None
 
     def top(self, k: int) -> list[tuple[str, float]]:
@@ -33,4 +36,4 @@ class Recognition:
         if self.label == UNKNOWN:
             return [(UNKNOWN, self.score)]
         order = np.argsort(-self.probabilities, kind="stable")[:k]
-        return [(self.classes[i], float(self.probabilities[i])) for i in order]
+        return [(self.classes[i], float(self.probabilities[i] * self.familiarity)) for i in order]

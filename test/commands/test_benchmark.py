@@ -1,20 +1,16 @@
 """`clipoint3d benchmark`, with a tiny untrained model and, where it is there, the embedded one on real scenes."""
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
+from corpora import corpus_of
+from labelled import scene_folder, untrained_backbone
 
 from clipoint3d_ros.cli import main
 from clipoint3d_ros.commands import benchmark
 from clipoint3d_ros.datasets.scenes import default_scenes_dir
 from clipoint3d_ros.evaluation import procedural
 from clipoint3d_ros.resources import asset
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
-from corpora import corpus_of
-from labelled import scene_folder, untrained_backbone
 
 
 @pytest.fixture(scope="module")

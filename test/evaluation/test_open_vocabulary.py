@@ -1,20 +1,16 @@
 """Names a model was not trained on."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
+from corpora import corpus_of
 
 from clipoint3d_ros.clip.backbone import load_backbone
 from clipoint3d_ros.clip.descriptions import describe, load_descriptions
 from clipoint3d_ros.evaluation.open_vocabulary import read_synonyms, saw_word, synonyms, unseen_classes
-from clipoint3d_ros.evaluation.tower_pass import look
+from clipoint3d_ros.pretraining.tower_pass import look
 from clipoint3d_ros.resources import config_file
-
-sys.path.insert(0, str(Path(__file__).parent))
-from corpora import corpus_of
 
 TRAINED = ("box", "can", "mug")
 

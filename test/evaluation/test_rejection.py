@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from clipoint3d_ros.evaluation.rejection import HEADLINE, cosine_scores, probability_scores, rejection
+from clipoint3d_ros.evaluation.rejection import HEADLINE, logit_scores, probability_scores, rejection
 
 
 def test_a_sure_answer_scores_higher_than_an_even_one_by_every_score():
@@ -15,10 +15,11 @@ def test_a_sure_answer_scores_higher_than_an_even_one_by_every_score():
 
 
 def test_energy_is_log_sum_exp_and_does_not_overflow():
-    cosines = np.array([[0.2, 0.1, -0.3]])
-    assert cosine_scores(cosines, 5.0)["energy"][0] == pytest.approx(np.log(np.exp(5 * cosines).sum()))
-    assert cosine_scores(cosines, 1e4)["energy"][0] == pytest.approx(2000)
-    assert cosine_scores(cosines, 5.0)["max_cosine"][0] == 0.2
+    logits = np.array([[1.0, 0.5, -1.5]])
+    scores = logit_scores(logits)
+    assert scores["energy"][0] == pytest.approx(np.log(np.exp(logits).sum()))
+    assert scores["max_probability"][0] == pytest.approx(np.exp(1) / np.exp(logits).sum())
+    assert logit_scores(logits * 1e4)["energy"][0] == pytest.approx(1e4)
 
 
 def test_rejection_says_how_many_objects_it_rests_on():

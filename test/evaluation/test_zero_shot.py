@@ -85,7 +85,7 @@ def test_figures_by_hand(classifier):
     assert figures["per_class"]["mug"] == {"n": 0, "accuracy": None}
     assert figures["confusions"] == [{"truth": "box", "answer": "mug", "count": 2, "n": 3}]
     assert (figures["unknown"]["n"], figures["unknown"]["known"], figures["unknown"]["auroc"]) == (1, 4, 1.0)
-    assert figures["unknown"]["auroc_by"].keys() == {"max_probability", "entropy"}
+    assert figures["unknown"]["auroc_by"].keys() == {"score", "max_probability", "entropy"}
     # Scene a: 1 of 2 right, scene b: 1 of 2 right: whatever scenes are drawn, accuracy stays.
     assert figures["accuracy_interval"] == [0.5, 0.5], "scenes are drawn, not objects"
 

@@ -1,18 +1,13 @@
 """One pass through the tower serves any list of classes."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+from corpora import corpus_of
 
 from clipoint3d_ros.clip.backbone import load_backbone
 from clipoint3d_ros.clip.descriptions import describe
-from clipoint3d_ros.evaluation.tower_pass import BATCH, judge, look
+from clipoint3d_ros.pretraining.tower_pass import BATCH, judge, look
 from clipoint3d_ros.recognition.classifier import Classifier
-
-sys.path.insert(0, str(Path(__file__).parent))
-from corpora import corpus_of
 
 CLASSES = ("box", "can", "mug")
 

@@ -1,4 +1,4 @@
-"""Corpora for the tests of evaluation, made at once: each class an ellipsoid of its own, complete and half seen."""
+"""Corpora for tests, made at once: each class an ellipsoid of its own, complete and half seen."""
 
 import numpy as np
 

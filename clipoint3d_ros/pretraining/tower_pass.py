@@ -22,11 +22,12 @@ _STAND_OFF = 1.0  # metres; only the direction to the sensor matters
 class TowerPass:
     """M objects of a corpus as one model sees them: the views' features and weights, the images dropped.
 
-    backbone: the model. parts: (projection, features) of up to `BATCH` objects each. labels: (M,) the corpus's.
-    classes: what the labels index.
+    backbone: the model. config: how it looked. parts: (projection, features) of up to `BATCH` objects each.
+    labels: (M,) the corpus's. classes: what the labels index.
     """
 
     backbone: Backbone
+    config: ClassifierConfig
     parts: tuple[tuple[Projection, Tensor], ...]
     labels: np.ndarray
     classes: tuple[str, ...]
@@ -34,19 +35,33 @@ class TowerPass:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What was said of M objects: probabilities (M, C), and cosines (M, C) of their features with the classes' text."""
+    """What was said of M objects.
 
-    probabilities: np.ndarray
+    logits: (M, C) of the selected views. cosines: (M, C) of the object's feature with the classes' text.
+    scores: (M,) of the best class, as a robot sees them.
+    """
+
+    logits: np.ndarray
     cosines: np.ndarray
-    scale: float
+    scores: np.ndarray
 
     @property
     def predicted(self) -> np.ndarray:
-        return self.probabilities.argmax(1)
+        return self.logits.argmax(1)
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """(M, C) softmax of the logits."""
+        raised = np.exp(self.logits - self.logits.max(1, keepdims=True))
+        return raised / raised.sum(1, keepdims=True)
 
 
 def look(
-    backbone: Backbone, corpus: Corpus, chosen: np.ndarray, told: Callable[[int], object] = lambda objects: None
+    backbone: Backbone,
+    corpus: Corpus,
+    chosen: np.ndarray,
+    told: Callable[[int], object] = lambda objects: None,
+    selection: str = "auto",
 ) -> TowerPass:
     """One pass through the tower: sensor-facing views of clouds that a sensor saw, all ten views of complete ones.
 
@@ -55,6 +70,7 @@ def look(
         corpus: clouds that are y up, with the sensor's azimuth at +z.
         chosen: (M,) bool over the corpus; all seen by a sensor, or all complete.
         told: called with the number of objects done since the last call.
+        selection: which views are looked at, as in ClassifierConfig.
 
     Raises:
         ValueError: nothing is chosen, or complete and seen objects are mixed.
@@ -62,7 +78,8 @@ def look(
     rows = np.flatnonzero(chosen)
     if not len(rows) or len(np.unique(corpus.camera[rows])) > 1:
         raise ValueError(f"{len(rows)} objects are chosen; choose some that are all complete or all seen by a sensor")
-    classifier = _classifier(backbone, Descriptions(corpus.classes, ((),) * len(corpus.classes)))
+    config = ClassifierConfig(selection=selection)
+    classifier = Classifier(backbone, Descriptions(corpus.classes, ((),) * len(corpus.classes)), config)
     parts = []
     for start in range(0, len(rows), BATCH):
         part = rows[start : start + BATCH]
@@ -72,21 +89,18 @@ def look(
         features = classifier.encode(projection)
         parts.append((replace(projection, images=torch.empty(0)), features))
         told(len(part))
-    return TowerPass(backbone, tuple(parts), corpus.labels[rows], corpus.classes)
+    return TowerPass(backbone, config, tuple(parts), corpus.labels[rows], corpus.classes)
 
 
 def judge(seen: TowerPass, descriptions: Descriptions) -> Judgement:
     """The objects against a list of classes, at the model's own temperature."""
-    classifier = _classifier(seen.backbone, descriptions)
-    probabilities, cosines = [], []
+    classifier = Classifier(seen.backbone, descriptions, seen.config)
+    logits, cosines, scores = [], [], []
     for projection, features in seen.parts:
-        probabilities += [r.probabilities for r in classifier.decide(projection, features)]
+        logits.append(classifier.logits(projection, features).cpu().numpy())
         cosines.append((classifier.object_features(projection, features) @ classifier.text.T).cpu().numpy())
-    return Judgement(np.stack(probabilities), np.concatenate(cosines), seen.backbone.scale)
-
-
-def _classifier(backbone: Backbone, descriptions: Descriptions) -> Classifier:
-    return Classifier(backbone, descriptions, ClassifierConfig())
+        scores += [r.score for r in classifier.decide(projection, features)]
+    return Judgement(np.concatenate(logits), np.concatenate(cosines), np.array(scores))
 
 
 def _sensors(clouds: list[np.ndarray], elevation: np.ndarray) -> np.ndarray:

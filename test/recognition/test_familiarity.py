@@ -1,0 +1,24 @@
+"""Familiarity: the share that a constant "none of these" leaves to the listed classes."""
+
+import math
+
+import pytest
+import torch
+
+from clipoint3d_ros.recognition.familiarity import familiarity
+
+
+def test_it_is_one_minus_the_softmax_share_of_none_of_these():
+    logits = torch.tensor([[2.0, 1.0, -3.0], [0.0, 0.0, 0.0]])
+    with_none = torch.cat([logits, torch.full((2, 1), 1.5)], 1).softmax(-1)
+    assert torch.allclose(familiarity(logits, 1.5), 1 - with_none[:, -1])
+    assert familiarity(logits, 1.5)[1].item() == pytest.approx(3 / (3 + math.exp(1.5)))
+
+
+def test_a_backbone_without_it_finds_everything_familiar():
+    assert torch.equal(familiarity(torch.randn(4, 3), None), torch.ones(4))
+
+
+def test_extreme_logits_stay_finite():
+    extreme = familiarity(torch.tensor([[1e4, 0.0], [-1e4, -1e4]]), 0.0)
+    assert extreme.tolist() == [1.0, 0.0]
