@@ -80,9 +80,9 @@ def _per_class(figures: Mapping[str, Any]) -> list[list[str]]:
         )
     if first["unknown"]:
         counted = f"{first['unknown']['n']} of {first['unknown']['n'] + first['unknown']['known']}"
-        for title, score in (("unknown: AUROC", "max_probability"), ("  by entropy", "entropy")):
+        for score in first["unknown"]["auroc_by"]:
             areas = (f"{model['unknown']['auroc_by'][score]:.3f}" for model in models.values())
-            rows.append([title, counted, *areas])
+            rows.append([f"unknown: AUROC by {score.replace('_', ' ')}", counted, *areas])
     return rows
 
 
@@ -179,7 +179,7 @@ def _rejection_rows(models: Mapping[str, Any]) -> list[list[str]]:
         found = [model["rejection"][key] for model in models.values()]
         intervals = (f["auroc_interval"] for f in found)
         heads = (f"{f['auroc']:.3f} ({i[0]:.3f}–{i[1]:.3f})" for f, i in zip(found, intervals, strict=True))
-        rows.append([f"{title}, max probability", f"{found[0]['known']} / {found[0]['n']}", *heads])
+        rows.append([f"{title}, {HEADLINE.replace('_', ' ')}", f"{found[0]['known']} / {found[0]['n']}", *heads])
         for score in found[0]["auroc_by"]:
             if score != HEADLINE:
                 rows.append([f"  {score.replace('_', ' ')}", "", *(f"{f['auroc_by'][score]:.3f}" for f in found)])
