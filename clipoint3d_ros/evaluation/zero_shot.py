@@ -180,5 +180,7 @@ def _unknown(recognitions: Sequence[Recognition], known: np.ndarray) -> dict[str
     if known.all():
         return None
     probabilities = np.stack([r.probabilities for r in recognitions])
-    scores = {"score": np.array([r.score for r in recognitions]), **probability_scores(probabilities)}
+    # An "unknown" one's score is 1 minus that of its best class.
+    score = np.array([1 - r.score if r.label == UNKNOWN else r.score for r in recognitions])
+    scores = {"score": score, **probability_scores(probabilities)}
     return rejection({s: v[known] for s, v in scores.items()}, {s: v[~known] for s, v in scores.items()})

@@ -15,7 +15,7 @@ from clipoint3d_ros.evaluation.recording import record
 from clipoint3d_ros.evaluation.scoring import score
 from clipoint3d_ros.nodes.perception_config import PerceptionConfig
 from clipoint3d_ros.recognition.classifier import Classifier, ClassifierConfig, read_classes
-from clipoint3d_ros.recognition.recognition import Recognition
+from clipoint3d_ros.recognition.recognition import UNKNOWN, Recognition
 
 sys.path.insert(0, str(Path(__file__).parent))
 from labelled import CLASSES, scene_folder, tabletop, untrained_backbone
@@ -88,6 +88,16 @@ def test_figures_by_hand(classifier):
     assert figures["unknown"]["auroc_by"].keys() == {"score", "max_probability", "entropy"}
     # Scene a: 1 of 2 right, scene b: 1 of 2 right: whatever scenes are drawn, accuracy stays.
     assert figures["accuracy_interval"] == [0.5, 0.5], "scenes are drawn, not objects"
+
+
+def test_an_object_too_small_to_judge_does_not_pass_for_a_known_one(classifier):
+    even = np.full(len(CLASSES), 1 / len(CLASSES))
+    small = Recognition(UNKNOWN, 1 - even[0], even, float(np.log(len(CLASSES))), CLASSES)
+    answers = zero_shot.Answers(
+        ("a", "a"), ("box", "camel"), dict.fromkeys(zero_shot.SELECTIONS, (told("box", CLASSES, 0.5), small))
+    )
+    areas = zero_shot.figures(classifier, answers)["unknown"]["auroc_by"]
+    assert areas == {"score": 1.0, "max_probability": 1.0, "entropy": 1.0}
 
 
 def test_an_object_too_small_to_judge_is_wrong_and_not_calibrated(classifier):
