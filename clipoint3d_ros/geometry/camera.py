@@ -60,7 +60,7 @@ class DepthCamera:
     cy: float = 239.5  # pixels
     near: float = 0.4  # metres
     far: float = 5.0  # metres
-    baseline: float = 0.075  # metres from projector (or second lens) to camera; its shadow falls on the image's left
+    baseline: float = 0.075  # metres to the projector (or second lens) at the left; its shadow falls on things' right
     disparity_step: float = 0.125  # pixels
     axial_floor: float = 0.0012  # metres
     axial_growth: float = 0.0019  # per metre
@@ -401,10 +401,10 @@ def _wander(image: Image, camera: DepthCamera, rng: np.random.Generator) -> tupl
 
 
 def _shadow(depth: np.ndarray, camera: DepthCamera) -> np.ndarray:
-    """Pixels the projector, `baseline` to the right of the camera, cannot light.
+    """Pixels the projector, `baseline` to the left of the camera, cannot light.
 
-    Its columns are u − disparity shifted to the left; a point is lit while no point to its right, nearer the
-    projector, comes out at or beyond the same column.
+    Its columns are u + disparity; a point is lit while no point to its left, nearer the projector, comes out beyond
+    the same column.
     """
     if camera.baseline <= 0:
         return np.zeros(depth.shape, bool)
