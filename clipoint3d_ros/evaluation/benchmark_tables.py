@@ -113,7 +113,8 @@ def _shape_tables(figures: Mapping[str, Any]) -> list[tuple[str, list[list[str]]
             [["objects and prompts", "n", *models], *_macros(models, _UNSEEN_ROWS)],
         ),
         (
-            "Trained classes by another word, accuracy of their complete clouds (* a word that the model never met)",
+            "Trained classes by another word, share of their complete clouds named rightly (* a word with tokens that "
+            "training never met; any other may be a synonym of its recipe)",
             _synonym_rows(models),
         ),
         (
@@ -167,7 +168,8 @@ def _synonym_rows(models: Mapping[str, Any]) -> list[list[str]]:
         each = [t["words"][name] for t in told]
         shown = (f"{percent(w['by_name'])} → {percent(w['by_synonym'])}{'' if w['seen'] else ' *'}" for w in each)
         rows.append([f"{name} → {row['synonym']}", str(row["n"]), *shown])
-    for title, key in (("mean", "by_synonym"), ("  seen words", "by_seen_synonym"), ("  unseen", "by_unseen_synonym")):
+    means = (("mean", "by_synonym"), ("  tokens met", "by_seen_synonym"), ("  not met *", "by_unseen_synonym"))
+    for title, key in means:
         before = (f"{percent(t['by_name'])} → " if key == "by_synonym" else "" for t in told)
         rows.append([title, "", *(b + percent(t[key]) for b, t in zip(before, told, strict=True))])
     return rows

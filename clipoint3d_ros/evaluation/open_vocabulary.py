@@ -1,4 +1,8 @@
-"""Names a model was not trained on: unseen classes, and other words for trained ones."""
+"""Classes that no training saw, and other words for trained ones.
+
+Other words may have been met in training: as synonyms in a model's own recipe, or in other captions. `saw_word` tells
+only whether their tokens were met at all.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +38,10 @@ def read_synonyms(path: str | Path, classes: tuple[str, ...]) -> dict[str, str]:
 
 
 def saw_word(backbone: Backbone, word: str) -> bool:
-    """Whether training ever met every token of a word: published weights have zero rows where it met none."""
+    """Whether every token of a word was in the training's vocabulary: published weights have zero rows for all others.
+
+    Not whether it was said of the class: a recipe's own synonym and a word from some other caption both count as seen.
+    """
     rows = backbone.model.token_embedding.weight[backbone.tokenizer.encode(word)]
     return bool((rows != 0).any(1).all())
 
@@ -69,8 +76,9 @@ def synonyms(seen: TowerPass, others: Mapping[str, str]) -> dict[str, Any]:
         others: {class: another word for it}.
 
     Returns:
-        `words`: by class `synonym`, `n`, accuracy `by_name` and `by_synonym`, `seen` (training met all its tokens); and
-        the means over classes: `by_name`, `by_synonym`, and the latter where the word was seen and where it was not.
+        `words`: by class `synonym`, `n`, the share of the class's own objects named rightly `by_name` and `by_synonym`
+        (what else is called so does not count), `seen` (see `saw_word`); and the means over classes: `by_name`,
+        `by_synonym`, and the latter where the word was seen and where it was not.
     """
     plain = judge(seen, describe(seen.classes)).predicted
     words = {}

@@ -6,12 +6,13 @@
 | `complete` | macro accuracy of complete clouds over the household classes, ten views |
 | `sensors` | the same of cleanly cut clouds as simulated sensors see them, sensor-facing views: `all`, and by name; a lidar sees furniture only |
 | `faulty` | the same of the sensors' clouds whose segments have a segmenter's fault |
-| `unseen` | classes that no training saw, `complete` and seen by `sensors` (see `open_vocabulary.unseen_classes`) |
+| `unseen` | classes that no training saw, `complete` and seen by `sensors`, faulty segments among these (see `open_vocabulary.unseen_classes`) |
 | `synonyms` | trained classes by another word (see `open_vocabulary.synonyms`), complete clouds |
-| `rejection` | sensors' clouds against the tabletop classes: unknown are `household` objects of other classes, and those of `unseen` classes (see `rejection`) |
+| `rejection` | sensors' clouds, faulty segments among them, against the tabletop classes: unknown are `household` objects of other classes, and those of `unseen` classes (see `rejection`) |
 | `speed` | one object with ten views on one thread against a ViT-B-16 (see `speed`); null where it was not timed |
 
-Every macro accuracy comes with its 95 % bootstrap interval over objects.
+Every macro accuracy comes with its 95 % bootstrap interval over objects. Those that a sensor saw share scenes, a few
+each, so their intervals are a little too narrow.
 """  # noqa: E501  (table)
 
 from __future__ import annotations
