@@ -74,6 +74,10 @@ class TrainingConfig:
     seed: int = 0
     checkpoint_every: int = 200  # steps
 
+    def __post_init__(self) -> None:
+        if self.precision not in ("bf16", "fp32"):
+            raise ValueError(f"training.precision is '{self.precision}'; it must be bf16 or fp32")
+
 
 @dataclass(frozen=True)
 class PretrainConfig:

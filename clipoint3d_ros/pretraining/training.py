@@ -1,9 +1,10 @@
 """Contrastive training of a small CLIP on depth views and captions, to resume at any step with the same result.
 
 Every step draws from a generator seeded by (seed, step), so what a step sees does not depend on when the run was
-interrupted. Two terms: each view against one caption of every class (a cross-entropy over classes), and each object
-against the batch's own captions, where only a caption with the same class and attributes is right (UniCL: Yang et
-al., "Unified contrastive learning in image-text-label space", CVPR 2022).
+interrupted; it does depend on how many processes share it. Two terms: each view against one caption of every class (a
+cross-entropy over classes), and each object against the batch's own captions, where only a caption of an object with
+the same class, attributes and told size is right (UniCL: Yang et al., "Unified contrastive learning in
+image-text-label space", CVPR 2022).
 """
 
 from __future__ import annotations

@@ -77,6 +77,7 @@ def test_published_configurations_are_readable_and_mistakes_are_named(tmp_path):
         ("name: a\ntraining: {steps: many}", "'steps' of .* must be int"),
         ("corpus: {}", "'name'"),
         ("name: a\nmodle: {}", "unknown keys"),
+        ("name: a\ntraining: {precision: fp16}", "'fp16'; it must be bf16 or fp32"),
     ]:
         path = tmp_path / "model.yaml"
         path.write_text(text)
