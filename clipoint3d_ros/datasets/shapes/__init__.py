@@ -1,7 +1,7 @@
 """Procedural household shapes: one maker a class, random in proportion and metric size."""
 
 from clipoint3d_ros.datasets.shapes import cookware, desk, furniture, packages, unseen, vessels
-from clipoint3d_ros.datasets.shapes.shape import MAKERS, Shape, make_shape, rested, size_words, surface_points
+from clipoint3d_ros.datasets.shapes.shape import MAKERS, Shape, make_shape, rested, surface_points
 
 __all__ = [
     "MAKERS",
@@ -12,7 +12,6 @@ __all__ = [
     "make_shape",
     "packages",
     "rested",
-    "size_words",
     "surface_points",
     "unseen",
     "vessels",

@@ -99,12 +99,6 @@ def rested(mesh: Trimesh) -> Trimesh:
     return mesh
 
 
-def size_words(shape: Shape) -> str:
-    """Its height in words, as a caption says it: "about 20 cm tall"."""
-    height = float(np.ptp(shape.mesh.bounds[:, 2]))
-    return f"about {height * 100:.0f} cm tall" if height < 1 else f"about {height:.1f} m tall"
-
-
 def surface_points(mesh: Trimesh, count: int, rng: np.random.Generator) -> np.ndarray:
     """(count, 3) float32 points, uniform over the surface: the complete cloud of a clean CAD model."""
     areas = mesh.area_faces
