@@ -28,7 +28,7 @@ from clipoint3d_ros.clip.size import install_size_token, size_prompts
 from clipoint3d_ros.clip.stem import install_stem
 from clipoint3d_ros.resources import asset
 
-EMBEDDED = "clipoint3d-tiny"
+EMBEDDED = ("clipoint3d-tiny",)  # that come with this package; the first unless another is named
 LOCAL_DIR = "local-dir:"
 CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILE = "open_clip_model.safetensors"
@@ -135,7 +135,7 @@ def load_backbone(
     """Load a CLIP from this machine's disk.
 
     Args:
-        name: an open_clip architecture, "local-dir:" and a folder, or None for the embedded model.
+        name: an open_clip architecture, "local-dir:" and a folder, one of `EMBEDDED`, or None for the first of these.
         pretrained: for an architecture, a tag of open_clip ("openai", "laion2b_s34b_b88k", …) or a checkpoint's path.
         device: where it runs; None takes CUDA where there is one, else the CPU.
         download: fetch a tag's weights (with a progress bar) where they are not on this machine.
@@ -145,10 +145,11 @@ def load_backbone(
         ValueError: an unknown name, an architecture without weights, or a tower this package cannot run.
     """
     place = _device(device)
-    if name is None or name == EMBEDDED:
+    if name is None or name in EMBEDDED:
         if pretrained:
             raise ValueError(f"'pretrained' is '{pretrained}' without a backbone; name one, for instance ViT-B-16")
-        return _load_folder(asset(EMBEDDED), EMBEDDED, place)
+        own = name or EMBEDDED[0]
+        return _load_folder(asset(own), own, place)
     if name.startswith(LOCAL_DIR):
         return _load_folder(Path(name[len(LOCAL_DIR) :]), name, place)
     return _load_architecture(name, pretrained, place, download)
@@ -181,7 +182,7 @@ def build_model(config: dict) -> tuple[CLIP, Any]:
     model = CLIP(**model_config)
     own = config.get("clipoint3d", {})
     if own.get("stem"):
-        install_stem(model.visual, own["stem"])
+        install_stem(model.visual, own["stem"], own.get("stem_blocks", 0))
     if own.get("size_token"):
         install_size_token(model.visual)
     return model, open_clip.SimpleTokenizer(context_length=model_config["text_cfg"].get("context_length", 77))

@@ -13,7 +13,6 @@ from tqdm import tqdm
 from clipoint3d_ros.cli import CommandError, UsageError
 from clipoint3d_ros.commands.evaluate import write_json
 from clipoint3d_ros.datasets import scenes
-from clipoint3d_ros.resources import asset
 
 if TYPE_CHECKING:
     from clipoint3d_ros.clip.backbone import Backbone
@@ -23,8 +22,6 @@ SUMMARY = """Accuracy tables of frozen models, several side by side.
 scenes: every labelled object of a scene folder, classified as the perception node would.
 shapes: procedural objects that no training saw: open vocabulary, unknown objects, speed."""
 EXAMPLE = "clipoint3d benchmark scenes --zero-shot --score-on 'test*' --json figures.json --markdown table.md"
-
-EMBEDDED_MODELS = ("clipoint3d-tiny", "clipoint3d-tiny-cad")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -179,27 +176,13 @@ def _speeds(
 
 
 def _load(models: Sequence[tuple[str, str | None]] | None, device: str | None) -> dict[str, Backbone]:
-    """{name in the table: backbone} of those asked for, else of the embedded models that are there."""
-    from clipoint3d_ros.clip.backbone import EMBEDDED, LOCAL_DIR, load_backbone
+    """{name in the table: backbone} of those asked for, else of the embedded models."""
+    from clipoint3d_ros.clip.backbone import EMBEDDED, load_backbone
 
     loaded: dict[str, Backbone] = {}
-    for name, pretrained in models if models is not None else [(name, None) for name in _embedded()]:
+    for name, pretrained in models if models is not None else [(name, None) for name in EMBEDDED]:
         title = f"{name} {pretrained}" if pretrained else name
         if title in loaded:
             raise CommandError(f"--backbone {title} is named twice; name each model once")
-        other = name in EMBEDDED_MODELS and name != EMBEDDED
-        loaded[title] = load_backbone(f"{LOCAL_DIR}{asset(name)}" if other else name, pretrained, device)
+        loaded[title] = load_backbone(name, pretrained, device)
     return loaded
-
-
-def _embedded() -> list[str]:
-    """The embedded models of this package; the first is always there, and its absence is told when it is loaded."""
-    return [EMBEDDED_MODELS[0], *(name for name in EMBEDDED_MODELS[1:] if _is_there(name))]
-
-
-def _is_there(name: str) -> bool:
-    try:
-        asset(name)
-    except FileNotFoundError:
-        return False
-    return True

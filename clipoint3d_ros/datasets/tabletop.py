@@ -166,9 +166,10 @@ def _half(shape: Shape) -> np.ndarray:
 
 
 def _carries(shape: Shape) -> bool:
-    """Whether something can be put on top: flat and closed above, and not a drum that lies on its side."""
+    """Whether something can be put on top: flat and closed above, without a knob, and no drum that lies on its side."""
     rolls = shape.pose == "lying" and shape.name in ("can", "tin", "pot")
-    return shape.name in SUPPORTS and not rolls and not {"open", "open at the top"} & set(shape.attributes)
+    open_or_knobbed = {"open", "open at the top"} & set(shape.attributes) or any("knob" in a for a in shape.attributes)
+    return shape.name in SUPPORTS and not rolls and not open_or_knobbed
 
 
 def _support(shape: Shape, tops: list[Placed], rng: np.random.Generator) -> Placed | None:

@@ -84,4 +84,4 @@ def _opened(name: str, rng: np.random.Generator) -> str:
 
 
 def _metric(length: float) -> str:
-    return f"{length * 100:.0f} cm" if length < 1 else f"{length:.1f} m"
+    return f"{max(length * 100, 1):.0f} cm" if length < 1 else f"{length:.1f} m"

@@ -45,6 +45,7 @@ class ModelConfig:
     vision_layers: int = 6
     vision_head_width: int = 32
     stem: tuple[int, ...] = (32, 64, 128)  # channels of each halving; empty keeps the linear patch embedding
+    stem_blocks: int = 0  # residual blocks after each halving but the first
     size_token: bool = True  # a token that says how large the object is
     context_length: int = 32
     text_width: int = 128

@@ -12,7 +12,9 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,6 +40,7 @@ from clipoint3d_ros.pretraining.corpus import Corpus
 from clipoint3d_ros.pretraining.distributed import Peers
 
 POINTS = 1024
+AHEAD = 6  # batches made ahead for a GPU
 MEAN, STD = 0.5, 0.5  # of a depth view: background 1 becomes 1, the nearest point −1
 
 
@@ -94,6 +97,7 @@ def open_clip_config(model: ModelConfig) -> dict[str, Any]:
         "preprocess_cfg": {"mean": [MEAN] * 3, "std": [STD] * 3},
         "clipoint3d": {
             "stem": list(model.stem),
+            "stem_blocks": model.stem_blocks,
             "size_token": model.size_token,
             "drop_empty": True,
             "temperature": 1.0,
@@ -141,11 +145,11 @@ def train(
     views = DepthViews(size=config.model.image_size)
     material = _Material(config, corpus, classes, _Sampler(corpus, config), views, tokenizer, rows, device, peers)
     last = min(settings.steps, stop_at or settings.steps)
-    for step in range(run.step, last):
+    for step, batch in enumerate(_batches(material, run.step, last), run.step):
         rate = _learning_rate(step, settings)
         for group in run.optimiser.param_groups:
             group["lr"] = rate
-        figures = _step(run, material, step)
+        figures = _step(run, material, batch, step)
         run.step = step + 1
         figures["learning_rate"] = rate
         if report is not None:
@@ -263,49 +267,86 @@ class _Sampler:
         return np.array(chosen)
 
 
-def _step(run: Run, material: _Material, step: int) -> dict[str, float]:
-    config, corpus, peers, device = material.config, material.corpus, material.peers, material.device
-    settings, classes = config.training, material.classes
-    seed = (settings.seed, step) if peers.first else (settings.seed, step, peers.rank)
-    numbers = np.random.default_rng(seed)
+@dataclass(frozen=True)
+class _Batch:
+    """What one step learns from, on the CPU: B clouds, which V views of each, extents, labels, captions.
+
+    rng: has drawn all of these, and goes on with the patches.
+    """
+
+    points: Tensor
+    chosen: Tensor
+    sizes: Tensor
+    labels: Tensor
+    facts: list[_Facts]
+    tokens: Tensor
+    rng: torch.Generator
+
+
+def _batches(material: _Material, start: int, stop: int) -> Iterator[_Batch]:
+    """The batches of steps `start` to `stop`; for a GPU, threads make some ahead, the same ones in the same order."""
+    if material.device.type == "cpu":
+        yield from (_batch(material, step) for step in range(start, stop))
+        return
+    with ThreadPoolExecutor(AHEAD) as pool:
+        waiting: deque[Future[_Batch]] = deque()
+        for step in range(start, stop):
+            waiting.append(pool.submit(_batch, material, step))
+            if len(waiting) > AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _batch(material: _Material, step: int) -> _Batch:
+    """Everything is drawn from (seed, step) and, beside the first process, its rank."""
+    config, corpus, classes, peers = material.config, material.corpus, material.classes, material.peers
+    settings = config.training
+    numbers = np.random.default_rng((settings.seed, step) if peers.first else (settings.seed, step, peers.rank))
     rng = torch.Generator().manual_seed(settings.seed * 1_000_003 + step + peers.rank * 500_000_003)
     count = settings.objects // peers.count
-    chosen_rows = material.sampler.draw(count, numbers)
-    camera = torch.from_numpy(corpus.camera[chosen_rows])
-    points = augment(torch.from_numpy(corpus.points[chosen_rows]), camera, POINTS, rng, settings.cut_share)
+    rows = material.sampler.draw(count, numbers)
+    camera = torch.from_numpy(corpus.camera[rows])
+    points = augment(torch.from_numpy(corpus.points[rows]), camera, POINTS, rng, settings.cut_share)
     sizes = extents(points)
     sizes[torch.rand(count, generator=rng) < settings.unknown_size] = torch.nan
-    elevation = torch.from_numpy(corpus.elevation[chosen_rows])
+    elevation = torch.from_numpy(corpus.elevation[rows])
     chosen = _choose_views(camera, elevation, settings.views, settings.rear_views, rng)
-    images = material.views(normalise(points).to(device), chosen.to(device)).flatten(0, 1)
-    labels = torch.from_numpy(corpus.labels[chosen_rows]).to(device)
-    facts = [_facts(corpus, r, numbers) for r in chosen_rows]
+    facts = [_facts(corpus, r, numbers) for r in rows]
     told = [object_caption(corpus.classes[f.label], f.words, f.size, numbers, config.synonyms) for f in facts]
     named = [class_caption(classes, i, numbers, config.synonyms) for i in range(len(classes.names))]
-    tokens = material.rows[material.tokenizer(named + told)].to(device)
+    tokens = material.rows[material.tokenizer(named + told)]
+    return _Batch(normalise(points), chosen, sizes, torch.from_numpy(corpus.labels[rows]), facts, tokens, rng)
+
+
+def _step(run: Run, material: _Material, batch: _Batch, step: int) -> dict[str, float]:
+    settings, device = material.config.training, material.device
+    count, classes = len(batch.labels), len(material.classes.names)
+    images = material.views(batch.points.to(device), batch.chosen.to(device)).flatten(0, 1)
+    labels, tokens = batch.labels.to(device), batch.tokens.to(device)
 
     model = run.model
     kind = {"bf16": torch.bfloat16}.get(settings.precision)
     with torch.autocast(device.type, dtype=kind or torch.bfloat16, enabled=kind is not None):
-        occupancy = _thin(tower.patch_occupancy(images, model.visual.patch_size[0]), settings.tokens, rng)
+        occupancy = _thin(tower.patch_occupancy(images, model.visual.patch_size[0]), settings.tokens, batch.rng)
         pixels = ((images - MEAN) / STD)[:, None].expand(-1, 3, -1, -1)
-        prompts = size_prompts(model.visual, sizes.repeat_interleave(settings.views, 0).to(device), len(images))
+        prompts = size_prompts(model.visual, batch.sizes.repeat_interleave(settings.views, 0).to(device), len(images))
         seen = tower.forward(model.visual, pixels, prompts, occupancy)
         text = encode_tokens(model, tokens)
     seen = F.normalize(seen.float(), dim=-1).unflatten(0, (count, settings.views))
     text = F.normalize(text.float(), dim=-1)
     scale = model.logit_scale.exp().clamp(max=100)
-    class_text, own_text = text[: len(named)], text[len(named) :]
+    class_text, own_text = text[:classes], text[classes:]
 
     logits = scale * seen @ class_text.T
     each = F.cross_entropy(logits.flatten(0, 1), labels.repeat_interleave(settings.views))
     mean = F.cross_entropy(logits.mean(1), labels)
-    contrast = _unified_contrast(scale * F.normalize(seen.mean(1), dim=-1) @ own_text.T, _same(facts).to(device))
+    contrast = _unified_contrast(scale * F.normalize(seen.mean(1), dim=-1) @ own_text.T, _same(batch.facts).to(device))
     loss = each + mean + settings.caption_weight * contrast
 
     run.optimiser.zero_grad(set_to_none=True)
     loss.backward()
-    peers.average(p.grad for p in model.parameters() if p.grad is not None)
+    material.peers.average(p.grad for p in model.parameters() if p.grad is not None)
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     run.optimiser.step()
     _follow(run.average, model, min(settings.ema, (1 + step) / (10 + step)))

@@ -9,7 +9,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from clipoint3d_ros.clip.backbone import CONFIG_FILE, WEIGHTS_FILE, MissingWeights, file_checksum, load_backbone
+from clipoint3d_ros.clip.backbone import (
+    CONFIG_FILE,
+    EMBEDDED,
+    WEIGHTS_FILE,
+    MissingWeights,
+    file_checksum,
+    load_backbone,
+)
 from clipoint3d_ros.resources import asset
 
 VIEWS = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -115,13 +122,19 @@ def test_a_folder_without_weights_or_with_a_broken_config_is_refused(small_model
         load_backbone(f"local-dir:{tmp_path}")
 
 
-def test_the_embedded_model_is_small_and_whole():
-    folder = asset("clipoint3d-tiny")
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_the_embedded_models_are_small_and_whole(name):
+    folder = asset(name)
     weights = folder / WEIGHTS_FILE
     assert weights.stat().st_size < 20_000_000
     assert all(torch.isfinite(v.float()).all() for v in load_file(weights).values())
     card = (folder / "README.md").read_text()
     assert file_checksum(weights) in card, "the model card names the weights it describes"
-    backbone = load_backbone(device="cpu")
-    assert backbone.name == "clipoint3d-tiny"
+    backbone = load_backbone(name, device="cpu")
+    assert backbone.name == name
+    assert (folder / "SHA256SUMS").read_text().split()[0] == backbone.checksum
     assert backbone.temperature > 0
+
+
+def test_the_first_embedded_model_serves_where_none_is_named():
+    assert load_backbone(device="cpu").name == EMBEDDED[0] == "clipoint3d-tiny"

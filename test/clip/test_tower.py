@@ -96,5 +96,9 @@ def test_a_stem_keeps_the_grid_of_tokens():
     install_stem(visual, (8, 16, 24))
     assert visual.conv1(IMAGES).shape == (5, 48, 4, 4)
     assert tower.forward(visual, IMAGES).shape == (5, 16)
+    deeper = vit()
+    install_stem(deeper, (8, 16, 24), blocks=2)
+    assert deeper.conv1(IMAGES).shape == (5, 48, 4, 4)
+    assert sum(p.numel() for p in deeper.conv1.parameters()) > 4 * sum(p.numel() for p in visual.conv1.parameters())
     with pytest.raises(ValueError, match="give 3 channel counts"):
         install_stem(vit(), (8, 16))

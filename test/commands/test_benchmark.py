@@ -7,10 +7,8 @@ from corpora import corpus_of
 from labelled import scene_folder, untrained_backbone
 
 from clipoint3d_ros.cli import main
-from clipoint3d_ros.commands import benchmark
 from clipoint3d_ros.datasets.scenes import default_scenes_dir
 from clipoint3d_ros.evaluation import procedural
-from clipoint3d_ros.resources import asset
 
 
 @pytest.fixture(scope="module")
@@ -71,25 +69,18 @@ def test_a_model_named_twice_is_refused(folder, backbone, capsys):
     assert "is named twice" in capsys.readouterr().err
 
 
-def test_an_embedded_model_that_is_asked_for_and_absent_is_an_error(folder, capsys, monkeypatch):
-    monkeypatch.setattr(benchmark, "EMBEDDED_MODELS", ("clipoint3d-tiny", "clipoint3d-none"))
-    assert benchmark._embedded() == ["clipoint3d-tiny"], "in the default it is left out"
-    assert main(["benchmark", "scenes", "--scenes", str(folder), "--zero-shot", "--backbone", "clipoint3d-none"]) == 1
-    assert "no asset 'clipoint3d-none'" in capsys.readouterr().err
-
-
 def test_the_embedded_model_on_a_few_real_scenes(tmp_path):
     if not (default_scenes_dir() / "scenes.json").is_file():
         pytest.skip(f"no real scenes at {default_scenes_dir()}; set CLIPOINT3D_SCENES")
-    try:
-        asset("clipoint3d-tiny")
-    except FileNotFoundError as error:
-        pytest.skip(f"no embedded model: {error}")
-    words = ["--zero-shot", "--score-on", "test1*", "--device", "cpu", "--backbone", "clipoint3d-tiny"]
+    words = ["--zero-shot", "--score-on", "test1*", "--device", "cpu"]
     assert main(["benchmark", "scenes", *words, "--json", str(tmp_path / "f.json")]) == 0
     figures = json.loads((tmp_path / "f.json").read_text())
     assert figures["scenes"] >= 5
-    assert figures["models"]["clipoint3d-tiny"]["macro_accuracy"] > 0.4, "far above one in eight"
+    assert list(figures["models"]) == ["clipoint3d-tiny", "clipoint3d-tiny-cad"], (
+        "both are there without being asked for"
+    )
+    assert figures["models"]["clipoint3d-tiny"]["macro_accuracy"] > 0.6
+    assert figures["models"]["clipoint3d-tiny-cad"]["macro_accuracy"] > 0.2, "above one in eight"
 
 
 def test_shapes_with_the_shipped_class_files(tmp_path, small_model_folder, capsys, monkeypatch):

@@ -11,18 +11,17 @@ from clipoint3d_ros.datasets.shapes.solids import block, hull, loft, merged, mov
 
 @maker("box", lying=0.5)
 def box(rng: np.random.Generator) -> Made:
-    """Cereal, tea, tissue, pizza, shoe and shipping boxes: 3.5–40 cm a side.
+    """Cereal, tea, chocolate, tissue, pizza, shoe and shipping boxes: 2.2–40 cm a side.
 
-    Retail packs: cereal 17–24 × 5–9 × 24–34 cm, tea 8–16 × 6–9 × 7–14 cm, tissue 22–24 × 11–12 × 5–9 cm, frozen pizza
-    25–29 cm × 3.5–5 cm, shoes 25–36 × 16–22 × 9–13 cm; small shipping boxes to 40 cm.
+    Retail packs: cereal 17–24 × 5–9 × 24–34 cm, tea 8–16 × 6–9 × 7–14 cm, chocolates, ready meals and small devices
+    10–30 × 8–22 × 2.5–5.5 cm, tissue 22–24 × 11–12 × 5–9 cm, frozen pizza 25–29 cm × 3.5–5 cm, shoes 25–36 × 16–22 ×
+    9–13 cm; small shipping boxes to 40 cm.
     """
-    kind = str(
-        rng.choice(
-            ["cereal", "tea", "cube", "flat", "long", "open", "shoe"], p=[0.2, 0.27, 0.14, 0.11, 0.1, 0.11, 0.07]
-        )
-    )
+    kinds = {"cereal": 0.16, "tea": 0.22, "thin": 0.2, "cube": 0.12, "flat": 0.08, "long": 0.08, "open": 0.08}
+    kind = str(rng.choice([*kinds, "shoe"], p=[*kinds.values(), 0.06]))
     u = rng.uniform
     size = {
+        "thin": lambda: (u(0.10, 0.30), u(0.022, 0.055), u(0.08, 0.22)),
         "cereal": lambda: (u(0.10, 0.24), u(0.038, 0.10), u(0.16, 0.34)),
         "tea": lambda: (u(0.06, 0.20), u(0.04, 0.13), u(0.06, 0.18)),
         "cube": lambda: (s := u(0.05, 0.24), s * u(0.8, 1.25), s * u(0.7, 1.2)),
@@ -44,6 +43,7 @@ def box(rng: np.random.Generator) -> Made:
         "cereal": said(rng, "tall and thin", "tall and flat", "tall"),
         "cube": said(rng, "cube-shaped", "as wide as high"),
         "flat": said(rng, "flat", "low and wide"),
+        "thin": said(rng, "flat and rectangular", "thin"),
         "long": said(rng, "long", "long and narrow"),
     }.get(kind, said(rng, "small", "rectangular"))
     if rng.random() < 0.4:
@@ -147,7 +147,7 @@ FORMATS = ((105, 148), (110, 178), (129, 198), (135, 216), (148, 210), (156, 234
 
 @maker("book", lying=0.86)
 def book(rng: np.random.Generator) -> Made:
-    """Paperbacks to atlases in trade formats: 10–22 × 14–31 cm, 0.6–5 cm thick (mostly 1–4).
+    """Paperbacks to atlases in trade formats: 10–22 × 14–31 cm, 0.6–4.5 cm thick (mostly 1–3.5).
 
     Closed, standing on its foot or lying on a cover; a few open, a few in a stack of two.
     """
@@ -169,7 +169,7 @@ def book(rng: np.random.Generator) -> Made:
 def _closed_book(rng: np.random.Generator) -> tuple[Trimesh, float]:
     """A closed book upright on its foot, spine at −x, and its thickness in metres (along y)."""
     w, length = np.array(FORMATS[rng.integers(len(FORMATS))]) / 1000 * rng.uniform(0.94, 1.05, 2)
-    t = float(np.clip(rng.normal(0.024, 0.011), 0.006, 0.05))
+    t = float(np.clip(rng.normal(0.022, 0.009), 0.006, 0.045))
     if rng.random() < 0.5:  # paperback: flush, a little bent
         bend, s = rng.uniform(-0.006, 0.006), np.linspace(0, 1, 8)
         y = bend * np.sin(np.pi * s)

@@ -110,12 +110,25 @@ def surface_points(mesh: Trimesh, count: int, rng: np.random.Generator) -> np.nd
     return (a + u * (b - a) + v * (c - a)).astype(np.float32)
 
 
+_LYING_WORDS = {
+    "at the top": "at one end",
+    "on top": "at one end",
+    "tall": "long",
+    "higher than wide": "longer than wide",
+    "as high as wide": "as long as wide",
+    "wider than high": "wider than thick",
+    "wide and low": "wide and flat",
+    "upright": "slim",
+}
+
+
 def _as_seen(words: str, pose: str) -> str:
     """An attribute of a standing object in the words that are true of it in `pose`."""
     if pose == INVERTED:
         return words.replace("at the top", "below")
     if pose == LYING:
-        return words.replace("at the top", "at one end").replace("tall", "long")
+        for upright, lying in _LYING_WORDS.items():
+            words = words.replace(upright, lying)
     return words
 
 
