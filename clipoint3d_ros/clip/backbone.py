@@ -151,6 +151,8 @@ def load_backbone(
         own = name or EMBEDDED[0]
         return _load_folder(asset(own), own, place)
     if name.startswith(LOCAL_DIR):
+        if pretrained:
+            raise ValueError(f"'pretrained' is '{pretrained}', but {name} has its own weights; leave it out")
         return _load_folder(Path(name[len(LOCAL_DIR) :]), name, place)
     return _load_architecture(name, pretrained, place, download)
 

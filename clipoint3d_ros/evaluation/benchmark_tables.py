@@ -142,6 +142,10 @@ def _held_out_rows(first: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...]]
         ("all sensors", ("sensors", "all")),
         *((f"  {name}", ("sensors", name)) for name in first["sensors"] if name != "all"),
         ("with segmentation faults", ("faulty",)),
+        *(
+            (f"views chosen by {name}" if name != "all" else "all ten views", ("selections", name))
+            for name in ("sensor", "entropy", "all")
+        ),
     ]
 
 

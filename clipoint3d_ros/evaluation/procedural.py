@@ -5,10 +5,11 @@
 | `checksum` | sha256 of its weights |
 | `complete` | macro accuracy of complete clouds over the household classes, ten views |
 | `sensors` | the same of cleanly cut clouds as simulated sensors see them, sensor-facing views: `all`, and by name; a lidar sees furniture only |
+| `selections` | the same with the views chosen by `sensor`, `entropy` or not at all (`all`) |
 | `faulty` | the same of the sensors' clouds whose segments have a segmenter's fault |
-| `unseen` | classes that no training saw, `complete` and seen by `sensors`, faulty segments among these (see `open_vocabulary.unseen_classes`) |
+| `unseen` | classes that no training saw, `complete` and seen by `sensors` (see `open_vocabulary.unseen_classes`) |
 | `synonyms` | trained classes by another word (see `open_vocabulary.synonyms`), complete clouds |
-| `rejection` | sensors' clouds, faulty segments among them, against the tabletop classes: unknown are `household` objects of other classes, and those of `unseen` classes (see `rejection`) |
+| `rejection` | the same clouds against the tabletop classes: unknown are `household` objects of other classes, and those of `unseen` classes (see `rejection`) |
 | `speed` | one object with ten views on one thread against a ViT-B-16 (see `speed`); null where it was not timed |
 
 Every macro accuracy comes with its 95 % bootstrap interval over objects. Those that a sensor saw share scenes, a few
@@ -18,7 +19,7 @@ each, so their intervals are a little too narrow.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from clipoint3d_ros.evaluation.rejection import logit_scores, rejection
 from clipoint3d_ros.pretraining.config import CorpusConfig
 from clipoint3d_ros.pretraining.corpus import SENSOR_NAMES, Corpus, generate
 from clipoint3d_ros.pretraining.tower_pass import Judgement, TowerPass, judge, look
-from clipoint3d_ros.recognition.classifier import read_classes
+from clipoint3d_ros.recognition.classifier import ClassifierConfig, read_classes
 from clipoint3d_ros.resources import config_file
 
 SEED = 770_001  # that no training uses, nor the held-out clouds on which its temperature is fitted
@@ -102,30 +103,34 @@ def figures(
         objects: of these classes.
         told: called with the number of objects that went through the tower since the last call.
     """
-    seen = objects.trained.camera
-    complete = look(backbone, objects.trained, ~seen, told)
-    sensed = look(backbone, objects.trained, seen, told)
-    unseen = [
-        look(backbone, objects.unseen, chosen, told) for chosen in (~objects.unseen.camera, objects.unseen.camera)
-    ]
-    by_sensor = judge(sensed, words.trained).predicted
-    faulty = objects.trained.faulty[seen]
-    clean = {name: part & ~faulty for name, part in _sensors(objects.trained).items()}
+    clean, spoilt = (objects.trained.camera & (objects.trained.faulty == faulty) for faulty in (False, True))
+    complete = look(backbone, objects.trained, ~objects.trained.camera, told)
+    sensed = look(backbone, objects.trained, clean, told)
+    faulty = look(backbone, objects.trained, spoilt, told)
+    ten = look(backbone, objects.trained, clean, selection="all")
+    whole = look(backbone, objects.unseen, ~objects.unseen.camera, told)
+    unseen = look(backbone, objects.unseen, objects.unseen.camera & ~objects.unseen.faulty, told)
+    by_selection = {
+        "sensor": judge(sensed, words.trained),
+        "entropy": judge(replace(ten, config=ClassifierConfig(selection="entropy")), words.trained),
+        "all": judge(ten, words.trained),
+    }
     return {
         "checksum": backbone.checksum,
-        "complete": _macro(complete.labels, judge(complete, words.trained).predicted, words),
+        "complete": _macro(complete, judge(complete, words.trained)),
         "sensors": {
-            "all": _macro(sensed.labels[~faulty], by_sensor[~faulty], words),
-            **_parts(sensed.labels, by_sensor, words, clean),
+            "all": _macro(sensed, by_selection["sensor"]),
+            **_by_sensor(sensed, by_selection["sensor"], objects.trained.sensor[clean]),
         },
-        "faulty": _macro(sensed.labels[faulty], by_sensor[faulty], words),
+        "selections": {name: _macro(sensed, said) for name, said in by_selection.items()},
+        "faulty": _macro(faulty, judge(faulty, words.trained)),
         "unseen": {
             "classes": list(words.unseen.names),
-            "complete": unseen_classes(unseen[0], words.unseen, words.trained),
-            "sensors": unseen_classes(unseen[1], words.unseen, words.trained),
+            "complete": unseen_classes(whole, words.unseen, words.trained),
+            "sensors": unseen_classes(unseen, words.unseen, words.trained),
         },
         "synonyms": synonyms(complete, words.synonyms),
-        "rejection": _rejection(sensed, unseen[1], words),
+        "rejection": _rejection(sensed, unseen, words),
     }
 
 
@@ -140,20 +145,15 @@ def _config(count: int, tabletop_scenes: int, floor_scenes: int) -> CorpusConfig
     )
 
 
-def _macro(labels: np.ndarray, predicted: np.ndarray, words: Vocabulary) -> dict[str, Any]:
-    return macro(labels, predicted, len(words.trained.names))
+def _macro(seen: TowerPass, said: Judgement) -> dict[str, Any]:
+    return macro(seen.labels, said.predicted, len(seen.classes))
 
 
-def _parts(
-    labels: np.ndarray, predicted: np.ndarray, words: Vocabulary, parts: dict[str, np.ndarray]
-) -> dict[str, dict[str, Any]]:
-    return {name: _macro(labels[part], predicted[part], words) for name, part in parts.items() if part.any()}
-
-
-def _sensors(corpus: Corpus) -> dict[str, np.ndarray]:
-    """{sensor: (S,) bool} over the clouds that a sensor saw."""
-    sensor = corpus.sensor[corpus.camera]
-    return {name: sensor == i for i, name in enumerate(SENSOR_NAMES)}
+def _by_sensor(seen: TowerPass, said: Judgement, sensor: np.ndarray) -> dict[str, dict[str, Any]]:
+    """{name: figures} of the sensors that saw anything; `sensor` (M,) indexes SENSOR_NAMES."""
+    parts = {name: sensor == i for i, name in enumerate(SENSOR_NAMES)}
+    count = len(seen.classes)
+    return {name: macro(seen.labels[p], said.predicted[p], count) for name, p in parts.items() if p.any()}
 
 
 def _rejection(sensed: TowerPass, unseen: TowerPass, words: Vocabulary) -> dict[str, Any]:

@@ -43,7 +43,11 @@ class PerceptionConfig:
         choices=("auto", "sensor", "entropy", "all"),
     )
     unknown_below: float = parameter(
-        0.0, "best probability below which the answer is 'unknown'; 0 always answers", unit="probability", low=0, high=1
+        0.0,
+        "best class's score below which the answer is 'unknown'; 0 always answers",
+        unit="probability",
+        low=0,
+        high=1,
     )
     top_k: int = parameter(3, "hypotheses per detection, best first", unit="classes", low=1, high=1000)
     max_views: int = parameter(

@@ -22,15 +22,14 @@ HELD_OUT_SEED = 90_001
 class HeldOut:
     """What is measured and fitted on a held-out corpus.
 
-    complete, camera, camera_ten_views: macro accuracies over all classes, fractions: of complete clouds with ten
-        views, of camera clouds with sensor-facing and with ten entropy-selected views.
+    complete, camera: macro accuracies over all classes, fractions: of complete clouds with ten views, of camera clouds
+        with sensor-facing views.
     temperature: what makes the camera clouds' scores probabilities.
     unknown_logit: of "none of these" (see `recognition.familiarity`), after the temperature.
     """
 
     complete: float
     camera: float
-    camera_ten_views: float
     temperature: float
     unknown_logit: float
 
@@ -54,24 +53,28 @@ def held_out_config(config: CorpusConfig) -> CorpusConfig:
 
 
 def measure(backbone: Backbone, descriptions: Descriptions, corpus: Corpus) -> HeldOut:
-    """Classify a held-out corpus by a backbone whose temperature is still 1."""
+    """Classify a held-out corpus.
+
+    Raises:
+        ValueError: the backbone's temperature is not 1; another is fitted to what it says at 1.
+    """
+    if backbone.temperature != 1:
+        raise ValueError(f"backbone '{backbone.name}' has the temperature {backbone.temperature}; it is fitted from 1")
     camera = corpus.camera
     complete = judge(look(backbone, corpus, ~camera), descriptions)
-    ten = judge(look(backbone, corpus, camera, selection="entropy"), descriptions)
     facing = judge(look(backbone, corpus, camera), descriptions)
     labels = corpus.labels
     logits, truth = torch.from_numpy(facing.logits), torch.from_numpy(labels[camera])
     temperature = fit_temperature(logits, truth)
     return HeldOut(
-        macro_accuracy(complete.predicted, labels[~camera]),
-        macro_accuracy(facing.predicted, labels[camera]),
-        macro_accuracy(ten.predicted, labels[camera]),
+        macro_accuracy(labels[~camera], complete.predicted),
+        macro_accuracy(labels[camera], facing.predicted),
         temperature,
         fit_unknown_logit(logits / temperature, truth),
     )
 
 
-def macro_accuracy(predicted: np.ndarray, labels: np.ndarray) -> float:
+def macro_accuracy(labels: np.ndarray, predicted: np.ndarray) -> float:
     """Mean over the classes that occur of the share of their objects that were right."""
     return float(np.mean([(predicted[labels == c] == c).mean() for c in np.unique(labels)]))
 

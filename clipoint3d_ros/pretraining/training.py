@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -57,6 +58,7 @@ class Run:
     optimiser: torch.optim.Optimizer
     vocabulary: Tensor
     step: int = 0
+    seconds: float = 0.0  # that all its parts have taken
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,8 @@ def train(
         The run; `average` is the model to publish.
 
     Raises:
-        ValueError: the checkpoint in `folder` is of another configuration.
+        ValueError: the checkpoint in `folder` is of another configuration, class file or number of processes; a class
+            has no clouds; or the objects of a step cannot be shared evenly.
     """
     folder.mkdir(parents=True, exist_ok=True)
     settings = config.training
@@ -140,22 +143,26 @@ def train(
     tokenizer = build_tokenizer(config.model)
     vocabulary = tokenizer(list(every_text(classes, corpus.words, config.synonyms))).unique()
     run = _start(config, vocabulary, device)
-    _resume(run, config, folder)
+    identity = fingerprint(config, classes, peers.count)
+    _resume(run, identity, folder)
     rows = torch.full((int(vocabulary.max()) + 1,), -1).scatter_(0, vocabulary, torch.arange(len(vocabulary)))
     views = DepthViews(size=config.model.image_size)
     material = _Material(config, corpus, classes, _Sampler(corpus, config), views, tokenizer, rows, device, peers)
     last = min(settings.steps, stop_at or settings.steps)
+    since = time.monotonic()
     for step, batch in enumerate(_batches(material, run.step, last), run.step):
         rate = _learning_rate(step, settings)
         for group in run.optimiser.param_groups:
             group["lr"] = rate
         figures = _step(run, material, batch, step)
         run.step = step + 1
+        now = time.monotonic()
+        run.seconds, since = run.seconds + now - since, now
         figures["learning_rate"] = rate
         if report is not None:
             report(run.step, figures)
         if peers.first and (run.step % settings.checkpoint_every == 0 or run.step == last):
-            _save(run, config, folder)
+            _save(run, identity, folder)
             with (folder / "log.jsonl").open("a") as log:
                 log.write(json.dumps({"step": run.step, **{k: round(v, 5) for k, v in figures.items()}}) + "\n")
     return run
@@ -203,26 +210,31 @@ def _start(config: PretrainConfig, vocabulary: Tensor, device: torch.device) -> 
     return Run(model, copy.deepcopy(model).eval(), optimiser, vocabulary)
 
 
-def _resume(run: Run, config: PretrainConfig, folder: Path) -> None:
+def _resume(run: Run, identity: str, folder: Path) -> None:
     path = folder / "checkpoint.pt"
     if not path.is_file():
         return
     stored = torch.load(path, map_location=next(run.model.parameters()).device, weights_only=True)
-    if stored["fingerprint"] != fingerprint(config):
-        raise ValueError(f"{path} is of another configuration; choose another output folder or remove it")
+    if stored["fingerprint"] != identity:
+        raise ValueError(
+            f"{path} is of another configuration, class file or number of processes; choose another output folder or "
+            "remove it"
+        )
     run.model.load_state_dict(stored["model"])
     run.average.load_state_dict(stored["average"])
     run.optimiser.load_state_dict(stored["optimiser"])
     run.step = int(stored["step"])
+    run.seconds = float(stored["seconds"])
 
 
-def _save(run: Run, config: PretrainConfig, folder: Path) -> None:
+def _save(run: Run, identity: str, folder: Path) -> None:
     stored = {
-        "fingerprint": fingerprint(config),
+        "fingerprint": identity,
         "model": run.model.state_dict(),
         "average": run.average.state_dict(),
         "optimiser": run.optimiser.state_dict(),
         "step": run.step,
+        "seconds": run.seconds,
     }
     beside = folder / "checkpoint.pt.part"
     torch.save(stored, beside)
@@ -245,11 +257,19 @@ class _Sampler:
         self.share = config.training.complete_share
         self.frequent_share = config.training.frequent_share
         count = len(corpus.classes)
+        foreign = [c for c in config.corpus.frequent if c not in corpus.classes]
+        if foreign:
+            raise ValueError(
+                f"frequent classes {', '.join(foreign)} are none of the classes {', '.join(corpus.classes)}"
+            )
         self.frequent = [corpus.classes.index(c) for c in config.corpus.frequent]
         self.pools = [
             {seen: np.flatnonzero((corpus.labels == c) & (corpus.camera == seen)) for seen in (False, True)}
             for c in range(count)
         ]
+        bare = [c for c, pool in zip(corpus.classes, self.pools, strict=True) if not sum(map(len, pool.values()))]
+        if bare:
+            raise ValueError(f"the corpus has no cloud of {', '.join(bare)}; generate more scenes or complete clouds")
 
     def draw(self, objects: int, rng: np.random.Generator) -> np.ndarray:
         chosen = []

@@ -236,6 +236,7 @@ class Classifier:
 
     @property
     def _unknown_logit(self) -> float | None:
+        """The backbone's, made sharper or humbler with the classes' logits."""
         logit = self.backbone.unknown_logit
         return None if logit is None else logit * self._sharpening
 

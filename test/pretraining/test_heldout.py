@@ -16,7 +16,7 @@ def test_temperature_is_recovered():
 
 
 def test_macro_accuracy_counts_classes_evenly():
-    assert heldout.macro_accuracy(np.array([0, 0, 0, 0]), np.array([0, 0, 0, 1])) == 0.5
+    assert heldout.macro_accuracy(np.array([0, 0, 0, 1]), np.array([0, 0, 0, 0])) == 0.5
 
 
 def test_the_unknown_logit_parts_listed_from_unlisted_classes():

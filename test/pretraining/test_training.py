@@ -49,6 +49,15 @@ def test_a_checkpoint_of_another_configuration_is_refused(corpus, classes, tmp_p
     other = replace(CONFIG, training=replace(CONFIG.training, learning_rate=1e-4))
     with pytest.raises(ValueError, match="of another configuration"):
         train(other, corpus, classes, tmp_path, CPU)
+    with pytest.raises(ValueError, match="of another configuration"):
+        train(CONFIG, corpus, replace(classes, template="{class}, {description}"), tmp_path, CPU)
+
+
+def test_classes_without_clouds_are_named(corpus, classes, tmp_path):
+    with pytest.raises(ValueError, match="frequent classes sofa are none of the classes box, bottle, plate"):
+        train(replace(CONFIG, corpus=replace(CORPUS, frequent=("sofa",))), corpus, classes, tmp_path, CPU)
+    with pytest.raises(ValueError, match="no cloud of bottle"):
+        train(CONFIG, replace(corpus, labels=np.where(corpus.labels == 1, 0, corpus.labels)), classes, tmp_path, CPU)
 
 
 def test_training_learns_and_its_model_can_be_published_and_served(corpus, classes, tmp_path):
@@ -57,12 +66,15 @@ def test_training_learns_and_its_model_can_be_published_and_served(corpus, class
     run = train(config, corpus, classes, tmp_path, CPU, report=lambda _, told: figures.append(told))
     first, last = (np.mean([f["accuracy"] for f in part]) for part in (figures[:10], figures[-10:]))
     assert last > first + 0.15, f"accuracy went from {first:.2f} to {last:.2f}"
+    publish(run, config, tmp_path / "small", {})
+    told = heldout.measure(load_backbone(f"local-dir:{tmp_path / 'small'}", device="cpu"), classes, corpus)
+    assert told.complete > 0.6
     publish(run, config, tmp_path / "small", {"temperature": 1.7, "unknown_logit": -0.5, "training": {"steps": 150}})
     backbone = load_backbone(f"local-dir:{tmp_path / 'small'}", device="cpu")
     assert (backbone.temperature, backbone.unknown_logit) == (1.7, -0.5)
     assert (tmp_path / "small" / "SHA256SUMS").read_text().startswith(backbone.checksum)
-    told = heldout.measure(backbone, classes, corpus)
-    assert told.complete > 0.6
+    with pytest.raises(ValueError, match="has the temperature"):
+        heldout.measure(backbone, classes, corpus)
     embedding = backbone.model.token_embedding.weight
     unseen = backbone.tokenizer(["xylophone quasar"])[0, 1]
     assert (embedding[unseen] == 0).all(), "a word never met says nothing"
