@@ -2,18 +2,15 @@
 
 import json
 import sys
-from pathlib import Path
 
 import pytest
+from labelled import labelled_bag, scene_folder, untrained_backbone
 
 from clipoint3d_ros.cli import main
 from clipoint3d_ros.commands import evaluate
 from clipoint3d_ros.datasets import scenes
 from clipoint3d_ros.evaluation.bags import Topics
 from clipoint3d_ros.resources import asset
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
-from labelled import labelled_bag, scene_folder, untrained_backbone
 
 FRAMES = [{"2": "box", "3": "can"}, {"2": "can", "5": "bottle"}, {"4": "box"}, {"7": "mug", "8": "mug"}]
 

@@ -1,17 +1,12 @@
 """`clipoint3d record` on generated scene folders, and on the real ones where they are."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+from labelled import fields, scene_folder
 
 from clipoint3d_ros.cli import main
 from clipoint3d_ros.datasets import scenes
 from clipoint3d_ros.evaluation.bags import SECOND, LabelledBag, Topics
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
-from labelled import fields, scene_folder
 
 
 def test_record_writes_levelled_clouds_with_matching_truth(tmp_path, capsys):

@@ -1,10 +1,8 @@
 """A frozen model on scene folders, without a bag."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+from labelled import CLASSES, scene_folder, tabletop, untrained_backbone
 
 from clipoint3d_ros.clip.backbone import load_backbone
 from clipoint3d_ros.evaluation import zero_shot
@@ -16,9 +14,6 @@ from clipoint3d_ros.evaluation.scoring import score
 from clipoint3d_ros.nodes.perception_config import PerceptionConfig
 from clipoint3d_ros.recognition.classifier import Classifier, ClassifierConfig, read_classes
 from clipoint3d_ros.recognition.recognition import UNKNOWN, Recognition
-
-sys.path.insert(0, str(Path(__file__).parent))
-from labelled import CLASSES, scene_folder, tabletop, untrained_backbone
 
 
 @pytest.fixture(scope="module")
