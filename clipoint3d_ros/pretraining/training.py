@@ -13,14 +13,11 @@ import copy
 import json
 import math
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from open_clip.model import CLIP
@@ -32,16 +29,13 @@ from clipoint3d_ros.clip.backbone import CONFIG_FILE, WEIGHTS_FILE, build_model,
 from clipoint3d_ros.clip.descriptions import Descriptions
 from clipoint3d_ros.clip.size import size_prompts
 from clipoint3d_ros.clip.text import encode_tokens
-from clipoint3d_ros.geometry.clouds import extents, normalise
-from clipoint3d_ros.geometry.views import DepthViews, view_directions
-from clipoint3d_ros.pretraining.augment import augment
-from clipoint3d_ros.pretraining.captions import class_caption, every_text, object_caption, size_phrase
+from clipoint3d_ros.geometry.views import DepthViews
+from clipoint3d_ros.pretraining.batches import Batch, Facts, Material, Sampler, batches
+from clipoint3d_ros.pretraining.captions import every_text
 from clipoint3d_ros.pretraining.config import ModelConfig, PretrainConfig, TrainingConfig, fingerprint
 from clipoint3d_ros.pretraining.corpus import Corpus
 from clipoint3d_ros.pretraining.distributed import Peers
 
-POINTS = 1024
-AHEAD = 6  # batches made ahead for a GPU
 MEAN, STD = 0.5, 0.5  # of a depth view: background 1 becomes 1, the nearest point −1
 
 
@@ -59,21 +53,6 @@ class Run:
     vocabulary: Tensor
     step: int = 0
     seconds: float = 0.0  # that all its parts have taken
-
-
-@dataclass(frozen=True)
-class _Material:
-    """What steps draw from."""
-
-    config: PretrainConfig
-    corpus: Corpus
-    classes: Descriptions
-    sampler: _Sampler
-    views: DepthViews
-    tokenizer: Any
-    rows: Tensor  # of the token table by token id
-    device: torch.device
-    peers: Peers = field(default_factory=Peers)
 
 
 def open_clip_config(model: ModelConfig) -> dict[str, Any]:
@@ -146,15 +125,15 @@ def train(
     identity = fingerprint(config, classes, peers.count)
     _resume(run, identity, folder)
     rows = torch.full((int(vocabulary.max()) + 1,), -1).scatter_(0, vocabulary, torch.arange(len(vocabulary)))
-    views = DepthViews(size=config.model.image_size)
-    material = _Material(config, corpus, classes, _Sampler(corpus, config), views, tokenizer, rows, device, peers)
+    material = Material(config, corpus, classes, tokenizer, rows, Sampler(corpus, config), peers)
+    learner = _Learner(config.training, DepthViews(size=config.model.image_size), len(classes.names), device, peers)
     last = min(settings.steps, stop_at or settings.steps)
     since = time.monotonic()
-    for step, batch in enumerate(_batches(material, run.step, last), run.step):
+    for step, batch in enumerate(batches(material, run.step, last, ahead=device.type != "cpu"), run.step):
         rate = _learning_rate(step, settings)
         for group in run.optimiser.param_groups:
             group["lr"] = rate
-        figures = _step(run, material, batch, step)
+        figures = _step(run, learner, batch, step)
         run.step = step + 1
         now = time.monotonic()
         run.seconds, since = run.seconds + now - since, now
@@ -249,100 +228,21 @@ def _learning_rate(step: int, settings: TrainingConfig) -> float:
     return settings.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * min(done, 1.0))) / 2)
 
 
-class _Sampler:
-    """Draws objects: frequent classes and all classes evenly, complete and camera clouds in the configured share."""
-
-    def __init__(self, corpus: Corpus, config: PretrainConfig) -> None:
-        self.corpus = corpus
-        self.share = config.training.complete_share
-        self.frequent_share = config.training.frequent_share
-        count = len(corpus.classes)
-        foreign = [c for c in config.corpus.frequent if c not in corpus.classes]
-        if foreign:
-            raise ValueError(
-                f"frequent classes {', '.join(foreign)} are none of the classes {', '.join(corpus.classes)}"
-            )
-        self.frequent = [corpus.classes.index(c) for c in config.corpus.frequent]
-        self.pools = [
-            {seen: np.flatnonzero((corpus.labels == c) & (corpus.camera == seen)) for seen in (False, True)}
-            for c in range(count)
-        ]
-        bare = [c for c, pool in zip(corpus.classes, self.pools, strict=True) if not sum(map(len, pool.values()))]
-        if bare:
-            raise ValueError(f"the corpus has no cloud of {', '.join(bare)}; generate more scenes or complete clouds")
-
-    def draw(self, objects: int, rng: np.random.Generator) -> np.ndarray:
-        chosen = []
-        often = round(objects * self.frequent_share) if self.frequent else 0
-        frequent = rng.permutation(self.frequent).tolist()
-        every = rng.permutation(len(self.pools)).tolist()
-        labels = [frequent[i % len(frequent)] for i in range(often)] + [
-            every[i % len(every)] for i in range(objects - often)
-        ]
-        for label in labels:
-            pool = self.pools[label]
-            seen = rng.random() >= self.share
-            rows = pool[seen] if len(pool[seen]) else pool[not seen]
-            chosen.append(rows[int(rng.integers(len(rows)))])
-        return np.array(chosen)
-
-
 @dataclass(frozen=True)
-class _Batch:
-    """What one step learns from, on the CPU: B clouds, which V views of each, extents, labels, captions.
+class _Learner:
+    """What is the same in every step; `classes` is their number."""
 
-    rng: has drawn all of these, and goes on with the patches.
-    """
-
-    points: Tensor
-    chosen: Tensor
-    sizes: Tensor
-    labels: Tensor
-    facts: list[_Facts]
-    tokens: Tensor
-    rng: torch.Generator
+    settings: TrainingConfig
+    views: DepthViews
+    classes: int
+    device: torch.device
+    peers: Peers
 
 
-def _batches(material: _Material, start: int, stop: int) -> Iterator[_Batch]:
-    """The batches of steps `start` to `stop`; for a GPU, threads make some ahead, the same ones in the same order."""
-    if material.device.type == "cpu":
-        yield from (_batch(material, step) for step in range(start, stop))
-        return
-    with ThreadPoolExecutor(AHEAD) as pool:
-        waiting: deque[Future[_Batch]] = deque()
-        for step in range(start, stop):
-            waiting.append(pool.submit(_batch, material, step))
-            if len(waiting) > AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
-
-def _batch(material: _Material, step: int) -> _Batch:
-    """Everything is drawn from (seed, step) and, beside the first process, its rank."""
-    config, corpus, classes, peers = material.config, material.corpus, material.classes, material.peers
-    settings = config.training
-    numbers = np.random.default_rng((settings.seed, step) if peers.first else (settings.seed, step, peers.rank))
-    rng = torch.Generator().manual_seed(settings.seed * 1_000_003 + step + peers.rank * 500_000_003)
-    count = settings.objects // peers.count
-    rows = material.sampler.draw(count, numbers)
-    camera = torch.from_numpy(corpus.camera[rows])
-    points = augment(torch.from_numpy(corpus.points[rows]), camera, POINTS, rng, settings.cut_share)
-    sizes = extents(points)
-    sizes[torch.rand(count, generator=rng) < settings.unknown_size] = torch.nan
-    elevation = torch.from_numpy(corpus.elevation[rows])
-    chosen = _choose_views(camera, elevation, settings.views, settings.rear_views, rng)
-    facts = [_facts(corpus, r, numbers) for r in rows]
-    told = [object_caption(corpus.classes[f.label], f.words, f.size, numbers, config.synonyms) for f in facts]
-    named = [class_caption(classes, i, numbers, config.synonyms) for i in range(len(classes.names))]
-    tokens = material.rows[material.tokenizer(named + told)]
-    return _Batch(normalise(points), chosen, sizes, torch.from_numpy(corpus.labels[rows]), facts, tokens, rng)
-
-
-def _step(run: Run, material: _Material, batch: _Batch, step: int) -> dict[str, float]:
-    settings, device = material.config.training, material.device
-    count, classes = len(batch.labels), len(material.classes.names)
-    images = material.views(batch.points.to(device), batch.chosen.to(device)).flatten(0, 1)
+def _step(run: Run, learner: _Learner, batch: Batch, step: int) -> dict[str, float]:
+    settings, device, classes = learner.settings, learner.device, learner.classes
+    count = len(batch.labels)
+    images = learner.views(batch.points.to(device), batch.chosen.to(device)).flatten(0, 1)
     labels, tokens = batch.labels.to(device), batch.tokens.to(device)
 
     model = run.model
@@ -366,23 +266,13 @@ def _step(run: Run, material: _Material, batch: _Batch, step: int) -> dict[str, 
 
     run.optimiser.zero_grad(set_to_none=True)
     loss.backward()
-    material.peers.average(p.grad for p in model.parameters() if p.grad is not None)
+    learner.peers.average(p.grad for p in model.parameters() if p.grad is not None)
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     run.optimiser.step()
     _follow(run.average, model, min(settings.ema, (1 + step) / (10 + step)))
     accuracy = (logits.mean(1).argmax(1) == labels).float().mean()
     figures = {"loss": loss, "view": each, "contrast": contrast, "accuracy": accuracy}
     return {name: float(value.detach()) for name, value in figures.items()}
-
-
-def _choose_views(camera: Tensor, elevation: Tensor, count: int, rear: float, rng: torch.Generator) -> Tensor:
-    """`count` different views of each object; of a camera's cloud mostly those that face the sensor, and others with
-    the likelihood `rear`."""
-    directions = torch.from_numpy(view_directions()).float()
-    towards = torch.stack([torch.zeros_like(elevation), elevation.sin(), elevation.cos()], 1)
-    facing = (towards @ directions.T).clamp_min(0) + rear
-    weights = torch.where(camera[:, None], facing, torch.ones_like(facing))
-    return torch.multinomial(weights, count, generator=rng)
 
 
 def _thin(occupancy: Tensor, most: int, rng: torch.Generator) -> Tensor:
@@ -393,22 +283,9 @@ def _thin(occupancy: Tensor, most: int, rng: torch.Generator) -> Tensor:
     return occupancy & (rank < most)
 
 
-class _Facts(NamedTuple):
-    """What a caption tells of an object: its class, its words, and its size in words, or nothing of that."""
-
-    label: int
-    words: tuple[str, ...]
-    size: str
-
-
-def _facts(corpus: Corpus, row: int, rng: np.random.Generator) -> _Facts:
-    size = size_phrase(corpus.dimensions[row], rng) if rng.random() < 0.4 else ""
-    return _Facts(int(corpus.labels[row]), corpus.words[row], size)
-
-
-def _same(facts: list[_Facts]) -> Tensor:
+def _same(facts: list[Facts]) -> Tensor:
     """(B, B) float: 1 where the same is told of two objects."""
-    keys: dict[_Facts, int] = {}
+    keys: dict[Facts, int] = {}
     ids = torch.tensor([keys.setdefault(f, len(keys)) for f in facts])
     return (ids[:, None] == ids[None]).float()
 
