@@ -46,7 +46,8 @@ class Material:
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step learns from, on the CPU: B clouds, which V views of each, extents, labels, captions.
+    """What one step learns from, on the CPU: B clouds, which V views of each, extents, labels; and captions: of every
+    class, then of the first objects, as many as there are `facts`.
 
     rng: has drawn all of these, and goes on with the patches.
     """
@@ -89,7 +90,7 @@ def _batch(material: Material, step: int) -> Batch:
     sizes[torch.rand(count, generator=rng) < settings.unknown_size] = torch.nan
     elevation = torch.from_numpy(corpus.elevation[rows])
     chosen = choose_views(camera, elevation, settings.views, settings.rear_views, rng)
-    facts = [_facts(corpus, r, numbers) for r in rows]
+    facts = [_facts(corpus, r, numbers) for r in rows[: settings.captions // peers.count]]
     told = [object_caption(corpus.classes[f.label], f.words, f.size, numbers, config.synonyms) for f in facts]
     named = [class_caption(classes, i, numbers, config.synonyms) for i in range(len(classes.names))]
     tokens = material.rows[material.tokenizer(named + told)]
@@ -144,7 +145,7 @@ class Sampler:
             seen = rng.random() >= self.share
             rows = pool[seen] if len(pool[seen]) else pool[not seen]
             chosen.append(rows[int(rng.integers(len(rows)))])
-        return np.array(chosen)
+        return rng.permutation(chosen)
 
 
 def choose_views(camera: Tensor, elevation: Tensor, count: int, rear: float, rng: torch.Generator) -> Tensor:

@@ -67,6 +67,7 @@ class TrainingConfig:
     ema: float = 0.998  # decay a step
     complete_share: float = 0.3  # of the objects of a step that are complete clouds
     frequent_share: float = 0.4  # of the objects of a step that are of the corpus's frequent classes
+    captions: int = 48  # objects of a step that are compared with captions of their own, shared evenly by the processes
     caption_weight: float = 0.3  # of the loss that tells attributes apart
     rear_views: float = 0.12  # how likely a view from behind a camera's cloud is drawn, against 1 of a facing one
     cut_share: float = 0.2  # of the clouds of which a part is missing

@@ -261,7 +261,8 @@ def _step(run: Run, learner: _Learner, batch: Batch, step: int) -> dict[str, flo
     logits = scale * seen @ class_text.T
     each = F.cross_entropy(logits.flatten(0, 1), labels.repeat_interleave(settings.views))
     mean = F.cross_entropy(logits.mean(1), labels)
-    contrast = _unified_contrast(scale * F.normalize(seen.mean(1), dim=-1) @ own_text.T, _same(batch.facts).to(device))
+    told = F.normalize(seen[: len(own_text)].mean(1), dim=-1)
+    contrast = _unified_contrast(scale * told @ own_text.T, _same(batch.facts).to(device))
     loss = each + mean + settings.caption_weight * contrast
 
     run.optimiser.zero_grad(set_to_none=True)
