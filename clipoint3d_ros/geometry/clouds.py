@@ -6,6 +6,7 @@ turns the sensor's azimuth to +z where the sensor's place is known, so that view
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,6 +14,9 @@ import torch
 from torch import Tensor
 
 Vector = Sequence[float] | np.ndarray
+
+_DIRECTIONS = 24  # of the footprint's rectangle that are tried, over a quarter turn
+_FOOTPRINT = 128  # points of a cloud, about, that choose among them
 
 
 class CloudError(ValueError):
@@ -105,19 +109,30 @@ def extents(points: Tensor, outliers: float = 0.01) -> Tensor:
         outliers: share of the points left out at either end of each axis, as strays would stretch it.
 
     Returns:
-        (B, 3) metres: height, and length and width along the horizontal principal axes, length first.
+        (B, 3) metres: height, and length and width of the rectangle of least area around the footprint, length first.
+        Principal axes would not do: of a box seen over its corner they run along the diagonal.
     """
-    flat = points[..., [0, 2]] - points[..., [0, 2]].mean(1, keepdim=True)
-    xx, zz, xz = flat[..., 0].square().mean(1), flat[..., 1].square().mean(1), flat.prod(-1).mean(1)
-    angle = 0.5 * torch.atan2(2 * xz, xx - zz)
-    cosine, sine = angle.cos()[:, None], angle.sin()[:, None]
-    along = torch.stack(
-        [points[..., 1], flat[..., 0] * cosine + flat[..., 1] * sine, flat[..., 1] * cosine - flat[..., 0] * sine], -1
-    )
-    ordered = along.sort(1).values
-    count = ordered.shape[1]
-    low = round(outliers * (count - 1))
-    return ordered[:, count - 1 - low] - ordered[:, low]
+    flat = points[..., [0, 2]]
+    few = flat[:, :: max(1, points.shape[1] // _FOOTPRINT)]
+    quarter = torch.arange(_DIRECTIONS, device=points.device) * (math.pi / 2 / _DIRECTIONS)
+    sides = _span(_turned(few[..., None], quarter), outliers)  # (B, 2, directions)
+    angle = quarter[sides.prod(1).argmin(1)][:, None]
+    sides = _span(_turned(flat, angle), outliers)
+    height = _span(points[..., 1:2], outliers)
+    return torch.cat([height, sides.amax(1, keepdim=True), sides.amin(1, keepdim=True)], 1)
+
+
+def _turned(flat: Tensor, angle: Tensor) -> Tensor:
+    """(B, N, 2, …) footprints along and across directions of `angle` radians that broadcast to (B, N, …)."""
+    x, z = flat[:, :, 0], flat[:, :, 1]
+    return torch.stack([x * angle.cos() + z * angle.sin(), z * angle.cos() - x * angle.sin()], 2)
+
+
+def _span(values: Tensor, outliers: float) -> Tensor:
+    """(B, N, …) → (B, …): from the low to the high quantile over N, `outliers` from either end."""
+    count = round(outliers * (values.shape[1] - 1)) + 1
+    along = values.movedim(1, -1).contiguous()
+    return along.topk(count)[0][..., -1] - along.topk(count, largest=False)[0][..., -1]
 
 
 def random_subset(size: int, count: int, seed: int = 0) -> np.ndarray:

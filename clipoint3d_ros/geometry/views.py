@@ -16,6 +16,8 @@ from torch import Tensor
 FRONT_VIEW = 4  # the view whose azimuth is +z, where `clouds.level` turns the sensor
 TOP_VIEW = 9
 
+_VIEWS_IN_CACHE = 10  # rendered together on a CPU
+
 _EIGHT = [math.pi * k / 4 for k in (1, 3, 5, 7, 0, 2, 4, 6)]
 _EULER = [(a, 0.0, math.pi / 2) for a in _EIGHT] + [(0.0, -math.pi / 2, math.pi / 2), (0.0, math.pi / 2, math.pi / 2)]
 _BIAS = [(0.0, math.pi / 9, 0.0)] * 8 + [(0.0, math.pi / 15, 0.0)] * 2
@@ -61,8 +63,8 @@ class DepthViews:
         config: the projection's parameters.
         size: side in pixels of the images; None keeps the grid's own 110, else bilinear (align_corners).
         views: the views to render, None for all ten in the published order.
-        objects_per_pass: how many objects share a pass; None takes 1 on the CPU, where the grid of one object stays
-            in cache, and 64 elsewhere.
+        objects_per_pass: how many objects share a pass; None takes as many on the CPU as have ten views together,
+            whose grids stay in cache, and 64 elsewhere.
     """
 
     def __init__(
@@ -97,7 +99,8 @@ class DepthViews:
             raise ValueError(f"points must be (B, N, 3) with N at least 1, but they are {tuple(points.shape)}")
         rotations = self.rotations.to(points.device)[None]
         rotations = rotations.expand(len(points), -1, -1, -1) if chosen is None else rotations[0][chosen]
-        step = self.objects_per_pass or (1 if points.device.type == "cpu" else 64)
+        few = max(1, _VIEWS_IN_CACHE // max(1, rotations.shape[1]))
+        step = self.objects_per_pass or (few if points.device.type == "cpu" else 64)
         chunks = zip(points.float().split(step), rotations.split(step), strict=True)
         images = [self._render(*chunk) for chunk in chunks if len(chunk[0])]
         if not images:

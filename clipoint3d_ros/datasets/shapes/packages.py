@@ -17,8 +17,8 @@ def box(rng: np.random.Generator) -> Made:
     10–30 × 8–22 × 2.5–5.5 cm, tissue 22–24 × 11–12 × 5–9 cm, frozen pizza 25–29 cm × 3.5–5 cm, shoes 25–36 × 16–22 ×
     9–13 cm; small shipping boxes to 40 cm.
     """
-    kinds = {"cereal": 0.16, "tea": 0.22, "thin": 0.2, "cube": 0.12, "flat": 0.08, "long": 0.08, "open": 0.08}
-    kind = str(rng.choice([*kinds, "shoe"], p=[*kinds.values(), 0.06]))
+    kinds = {"cereal": 0.2, "tea": 0.2, "thin": 0.26, "cube": 0.09, "flat": 0.09, "long": 0.05, "open": 0.06}
+    kind = str(rng.choice([*kinds, "shoe"], p=[*kinds.values(), 0.05]))
     u = rng.uniform
     size = {
         "thin": lambda: (u(0.10, 0.30), u(0.022, 0.055), u(0.08, 0.22)),
@@ -145,13 +145,13 @@ def carton(rng: np.random.Generator) -> Made:
 FORMATS = ((105, 148), (110, 178), (129, 198), (135, 216), (148, 210), (156, 234), (189, 246), (210, 297))
 
 
-@maker("book", lying=0.86)
+@maker("book", lying=0.92)
 def book(rng: np.random.Generator) -> Made:
     """Paperbacks to atlases in trade formats: 10–22 × 14–31 cm, 0.6–4.5 cm thick (mostly 1–3.5).
 
     Closed, standing on its foot or lying on a cover; a few open, a few in a stack of two.
     """
-    kind = rng.choice(["closed", "open", "stack"], p=[0.88, 0.07, 0.05])
+    kind = rng.choice(["closed", "open", "stack"], p=[0.91, 0.07, 0.02])
     if kind == "open":
         return _open_book(rng), (said(rng, "open", "lying open"), "with two halves of pages", "thin"), LYING
     mesh, thickness = _closed_book(rng)
