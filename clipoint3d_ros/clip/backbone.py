@@ -28,7 +28,7 @@ from clipoint3d_ros.clip.size import install_size_token, size_prompts
 from clipoint3d_ros.clip.stem import install_stem
 from clipoint3d_ros.resources import asset
 
-EMBEDDED = ("clipoint3d-tiny",)  # that come with this package; the first unless another is named
+EMBEDDED = ("clipoint3d-tiny", "clipoint3d-tiny-cad")  # that come with this package; the first unless another is named
 LOCAL_DIR = "local-dir:"
 CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILE = "open_clip_model.safetensors"

@@ -32,7 +32,7 @@ EXAMPLE = "clipoint3d doctor --ros"
 OK, NOTE, MISSING = "OK", "NOTE", "MISSING"
 LIBRARY, ROS = "library", "ros"
 
-MODEL = "clipoint3d-tiny"
+MODELS = ("clipoint3d-tiny", "clipoint3d-tiny-cad")
 DEFAULT_CLASSES = "classes/tabletop.yaml"
 SETUP = "run 'make setup' in the checkout, or 'pip install .'"
 SYSTEM_LIBRARIES = "sudo apt-get install -y libusb-1.0-0 libgl1 libgomp1"
@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
 
 def examine(needs_ros: bool = False) -> list[Row]:
     """All rows. What only the nodes need is a NOTE, not MISSING, unless `needs_ros`."""
-    checks: tuple[Callable[[], Iterator[Row]], ...] = (_python, _torch, _libraries, _model, _classes, _ros)
+    checks: tuple[Callable[[], Iterator[Row]], ...] = (_python, _torch, _libraries, _models, _classes, _ros)
     rows = [row for check in checks for row in check()]
     if needs_ros:
         return rows
@@ -164,22 +164,28 @@ def _libraries() -> Iterator[Row]:
             yield Row(distribution, OK, str(getattr(module, "__version__", "")) or _version(distribution))
 
 
-def _model() -> Iterator[Row]:
-    part, advice = "embedded model", "the checkout or the install is incomplete; fetch it again"
+def _models() -> Iterator[Row]:
+    for model in MODELS:
+        yield from _model(model)
+
+
+def _model(model: str) -> Iterator[Row]:
+    part, advice = f"model {model}", "the checkout or the install is incomplete; fetch it again"
     try:
-        weights = sorted(asset(MODEL).glob("*.safetensors"))
+        folder = asset(model)
     except FileNotFoundError:
-        yield Row(part, MISSING, f"{MODEL} is not among the package's assets", advice)
+        yield Row(part, MISSING, "it is not among the package's assets", advice)
         return
+    weights = sorted(folder.glob("*.safetensors"))
     if not weights:
-        yield Row(part, MISSING, f"no *.safetensors in {asset(MODEL)}", advice)
+        yield Row(part, MISSING, f"no *.safetensors in {folder}", advice)
         return
-    sums = asset(MODEL) / "SHA256SUMS"
+    sums = folder / "SHA256SUMS"
     lines = sums.read_text().splitlines() if sums.is_file() else []
     published = {name.strip("* "): digest for digest, _, name in (line.partition(" ") for line in lines)}
     for file in weights:
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
-        found = f"{MODEL}/{file.name}, {file.stat().st_size / 1e6:.1f} MB, sha256 {digest[:12]}…"
+        found = f"{file.name}, {file.stat().st_size / 1e6:.1f} MB, sha256 {digest[:12]}…"
         if published.get(file.name, digest) == digest:
             yield Row(part, OK, found)
         else:

@@ -8,6 +8,7 @@ import json
 import pytest
 
 from clipoint3d_ros import cli
+from clipoint3d_ros.clip.backbone import EMBEDDED
 from clipoint3d_ros.commands import doctor
 
 ENVIRONMENT = "FASTDDS_BUILTIN_TRANSPORTS"
@@ -30,7 +31,7 @@ def without(monkeypatch):
 @pytest.fixture
 def model(tmp_path, monkeypatch):
     """An embedded model of two bytes, with its published checksum."""
-    folder = tmp_path / doctor.MODEL
+    folder = tmp_path / doctor.MODELS[0]
     folder.mkdir()
     (folder / "open_clip_model.safetensors").write_bytes(b"ab")
     (folder / "SHA256SUMS").write_text(f"{hashlib.sha256(b'ab').hexdigest()}  open_clip_model.safetensors\n")
@@ -92,9 +93,10 @@ def test_discovery_that_loses_clouds_is_noted(monkeypatch):
 
 
 def test_weights_that_differ_from_the_published_are_not_the_model(model):
-    assert states()["embedded model"] == doctor.OK
+    parts = [f"model {name}" for name in EMBEDDED]
+    assert all(states()[part] == doctor.OK for part in parts)
     (model / "open_clip_model.safetensors").write_bytes(b"ac")
-    assert states()["embedded model"] == doctor.MISSING
+    assert all(states()[part] == doctor.MISSING for part in parts)
 
 
 def test_a_library_of_the_system_that_is_missing_is_an_apt_line(monkeypatch):

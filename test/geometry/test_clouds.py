@@ -129,3 +129,15 @@ def test_extents_do_not_depend_on_the_heading():
     strays = torch.cat([block, torch.full((1, 8, 3), 2.0)], 1)
     assert (extents(strays) < 0.33).all(), "a few strays do not stretch it"
     assert torch.equal(extents(torch.zeros(2, 1, 3)), torch.zeros(2, 3))
+
+
+@pytest.mark.parametrize("yaw", [0.0, 0.3, 0.8, 1.4])
+def test_a_box_seen_over_its_corner_has_its_own_length_and_width(yaw):
+    """Only two upright faces are seen, an L from above: its principal axes run along the diagonal."""
+    rng = torch.Generator().manual_seed(1)
+    along, up = torch.rand(2, 1, 2000, 1, generator=rng)
+    front = torch.cat([along * 0.25, up * 0.1, torch.zeros_like(up)], -1)[:, :1200]
+    side = torch.cat([torch.zeros_like(up), up * 0.1, along * 0.18], -1)[:, 1200:]
+    cosine, sine = math.cos(yaw), math.sin(yaw)
+    turned = torch.cat([front, side], 1) @ torch.tensor([[cosine, 0, -sine], [0, 1, 0], [sine, 0, cosine]]).T
+    assert torch.allclose(extents(turned), torch.tensor([[0.1, 0.25, 0.18]]), atol=0.02)
