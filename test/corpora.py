@@ -6,7 +6,8 @@ from clipoint3d_ros.pretraining.corpus import COMPLETE, SENSOR_NAMES, Corpus
 
 
 def corpus_of(classes, each=2, seed=0):
-    """`each` complete clouds of every class, then as many that sensors saw, every second one with a faulty segment."""
+    """`each` complete clouds of every class, then as many that sensors saw, every second one with a faulty segment,
+    and every fourth half hidden."""
     rng = np.random.default_rng(seed)
     labels = np.tile(np.arange(len(classes)), 2 * each)
     camera = np.arange(len(labels)) >= len(labels) // 2
@@ -23,7 +24,7 @@ def corpus_of(classes, each=2, seed=0):
         elevation=np.where(camera, 0.5, 0.0).astype(np.float32),
         words=[("plain", "standing")] * len(labels),
         sensor=np.where(camera, order % len(SENSOR_NAMES), COMPLETE).astype(np.int8),
-        visible=np.ones(len(labels), np.float32),
+        visible=np.where(camera & (order % 4 == 0), 0.5, 1.0).astype(np.float32),
         faulty=camera & (order % 2 == 1),
         dimensions=np.ptp(points, axis=1).astype(np.float32),
     )

@@ -141,6 +141,7 @@ def _held_out_rows(first: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...]]
         ("complete clouds", ("complete",)),
         ("all sensors", ("sensors", "all")),
         *((f"  {name}", ("sensors", name)) for name in first["sensors"] if name != "all"),
+        *((f"{name} in sight", ("visibility", name)) for name in first["visibility"]),
         ("with segmentation faults", ("faulty",)),
         *(
             (f"views chosen by {name}" if name != "all" else "all ten views", ("selections", name))

@@ -5,6 +5,7 @@
 | `checksum` | sha256 of its weights |
 | `complete` | macro accuracy of complete clouds over the household classes, ten views |
 | `sensors` | the same of cleanly cut clouds as simulated sensors see them, sensor-facing views: `all`, and by name; a lidar sees furniture only |
+| `visibility` | the same of those `whole` in sight (at least 99 % of the silhouette) and `partly` hidden by neighbours or the frame |
 | `selections` | the same with the views chosen by `sensor`, `entropy` or not at all (`all`) |
 | `faulty` | the same of the sensors' clouds whose segments have a segmenter's fault |
 | `unseen` | classes that no training saw, `complete` and seen by `sensors` (see `open_vocabulary.unseen_classes`) |
@@ -18,7 +19,7 @@ each, so their intervals are a little too narrow.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from clipoint3d_ros.recognition.classifier import ClassifierConfig, read_classes
 from clipoint3d_ros.resources import config_file
 
 SEED = 770_001  # that no training uses, nor the held-out clouds on which its temperature is fitted
+WHOLE = 0.99  # share of its silhouette in sight from which an object counts as whole
 FAULTS = 0.3  # share of the sensors' clouds with a segmenter's fault
 
 
@@ -122,6 +124,7 @@ def figures(
             "all": _macro(sensed, by_selection["sensor"]),
             **_by_sensor(sensed, by_selection["sensor"], objects.trained.sensor[clean]),
         },
+        "visibility": _by_visibility(sensed, by_selection["sensor"], objects.trained.visible[clean]),
         "selections": {name: _macro(sensed, said) for name, said in by_selection.items()},
         "faulty": _macro(faulty, judge(faulty, words.trained)),
         "unseen": {
@@ -151,7 +154,16 @@ def _macro(seen: TowerPass, said: Judgement) -> dict[str, Any]:
 
 def _by_sensor(seen: TowerPass, said: Judgement, sensor: np.ndarray) -> dict[str, dict[str, Any]]:
     """{name: figures} of the sensors that saw anything; `sensor` (M,) indexes SENSOR_NAMES."""
-    parts = {name: sensor == i for i, name in enumerate(SENSOR_NAMES)}
+    return _by_part(seen, said, {name: sensor == i for i, name in enumerate(SENSOR_NAMES)})
+
+
+def _by_visibility(seen: TowerPass, said: Judgement, visible: np.ndarray) -> dict[str, dict[str, Any]]:
+    """Figures of objects `whole` in sight and of those `partly` hidden; `visible` (M,) is the share in sight."""
+    return _by_part(seen, said, {"whole": visible >= WHOLE, "partly": visible < WHOLE})
+
+
+def _by_part(seen: TowerPass, said: Judgement, parts: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:
+    """{name: figures} of the parts (M,) bool that have any object."""
     count = len(seen.classes)
     return {name: macro(seen.labels[p], said.predicted[p], count) for name, p in parts.items() if p.any()}
 

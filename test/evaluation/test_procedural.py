@@ -29,6 +29,7 @@ def test_every_object_is_counted_where_it_belongs(figures):
     assert figures["complete"]["n"] == 16
     assert (figures["sensors"]["all"]["n"], figures["faulty"]["n"]) == (8, 8)
     assert sum(figures["sensors"][name]["n"] for name in figures["sensors"] if name != "all") == 8
+    assert [figures["visibility"][name]["n"] for name in ("whole", "partly")] == [4, 4]
     assert [figures["selections"][name]["n"] for name in ("sensor", "entropy", "all")] == [8, 8, 8]
     assert figures["selections"]["sensor"] == figures["sensors"]["all"]
     assert figures["unseen"]["classes"] == ["egg", "tray"]
@@ -52,6 +53,7 @@ def test_tables_have_a_column_a_model(figures):
     for text in (shown, card):
         assert "mug → cup" in text
         assert "with segmentation faults" in text
+        assert "partly in sight" in text
         assert "names alone" in text
         assert "12.0" in text
     columns = [line.count("|") for line in card.splitlines() if line.startswith("| unknown, score")]
