@@ -14,6 +14,9 @@ from pathlib import Path
 PACKAGE = "clipoint3d_ros"
 _HERE = Path(__file__).resolve().parent
 
+# Models among the assets; the first serves unless another is named.
+EMBEDDED = ("clipoint3d-tiny", "clipoint3d-tiny-cad")
+
 
 def config_dir() -> Path:
     """The folder of configuration files (`perception.yaml`, `classes/`): the checkout's, else the install's.

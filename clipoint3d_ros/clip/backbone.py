@@ -26,9 +26,8 @@ from torch import Tensor
 from clipoint3d_ros.clip import tower
 from clipoint3d_ros.clip.size import install_size_token, size_prompts
 from clipoint3d_ros.clip.stem import install_stem
-from clipoint3d_ros.resources import asset
+from clipoint3d_ros.resources import EMBEDDED, asset
 
-EMBEDDED = ("clipoint3d-tiny", "clipoint3d-tiny-cad")  # that come with this package; the first unless another is named
 LOCAL_DIR = "local-dir:"
 CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILE = "open_clip_model.safetensors"

@@ -177,7 +177,8 @@ def _speeds(
 
 def _load(models: Sequence[tuple[str, str | None]] | None, device: str | None) -> dict[str, Backbone]:
     """{name in the table: backbone} of those asked for, else of the embedded models."""
-    from clipoint3d_ros.clip.backbone import EMBEDDED, load_backbone
+    from clipoint3d_ros.clip.backbone import load_backbone
+    from clipoint3d_ros.resources import EMBEDDED
 
     loaded: dict[str, Backbone] = {}
     for name, pretrained in models if models is not None else [(name, None) for name in EMBEDDED]:

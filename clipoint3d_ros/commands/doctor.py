@@ -22,7 +22,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-from clipoint3d_ros.resources import asset, config_file
+from clipoint3d_ros.resources import EMBEDDED, asset, config_file
 
 SUMMARY = (
     "Show what is installed and usable here: libraries, device, weights, ROS; and what to do about what is missing."
@@ -32,7 +32,6 @@ EXAMPLE = "clipoint3d doctor --ros"
 OK, NOTE, MISSING = "OK", "NOTE", "MISSING"
 LIBRARY, ROS = "library", "ros"
 
-MODELS = ("clipoint3d-tiny", "clipoint3d-tiny-cad")
 DEFAULT_CLASSES = "classes/tabletop.yaml"
 SETUP = "run 'make setup' in the checkout, or 'pip install .'"
 SYSTEM_LIBRARIES = "sudo apt-get install -y libusb-1.0-0 libgl1 libgomp1"
@@ -165,7 +164,7 @@ def _libraries() -> Iterator[Row]:
 
 
 def _models() -> Iterator[Row]:
-    for model in MODELS:
+    for model in EMBEDDED:
         yield from _model(model)
 
 

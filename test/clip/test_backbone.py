@@ -11,13 +11,12 @@ from safetensors.torch import load_file, save_file
 
 from clipoint3d_ros.clip.backbone import (
     CONFIG_FILE,
-    EMBEDDED,
     WEIGHTS_FILE,
     MissingWeights,
     file_checksum,
     load_backbone,
 )
-from clipoint3d_ros.resources import asset
+from clipoint3d_ros.resources import EMBEDDED, asset
 
 VIEWS = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0))
 

@@ -7,9 +7,9 @@ from corpora import corpus_of
 from labelled import scene_folder, untrained_backbone
 
 from clipoint3d_ros.cli import main
-from clipoint3d_ros.clip.backbone import EMBEDDED
 from clipoint3d_ros.datasets.scenes import default_scenes_dir
 from clipoint3d_ros.evaluation import procedural
+from clipoint3d_ros.resources import EMBEDDED
 
 
 @pytest.fixture(scope="module")

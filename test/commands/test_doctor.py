@@ -8,8 +8,8 @@ import json
 import pytest
 
 from clipoint3d_ros import cli
-from clipoint3d_ros.clip.backbone import EMBEDDED
 from clipoint3d_ros.commands import doctor
+from clipoint3d_ros.resources import EMBEDDED
 
 ENVIRONMENT = "FASTDDS_BUILTIN_TRANSPORTS"
 
@@ -31,7 +31,7 @@ def without(monkeypatch):
 @pytest.fixture
 def model(tmp_path, monkeypatch):
     """An embedded model of two bytes, with its published checksum."""
-    folder = tmp_path / doctor.MODELS[0]
+    folder = tmp_path / EMBEDDED[0]
     folder.mkdir()
     (folder / "open_clip_model.safetensors").write_bytes(b"ab")
     (folder / "SHA256SUMS").write_text(f"{hashlib.sha256(b'ab').hexdigest()}  open_clip_model.safetensors\n")
