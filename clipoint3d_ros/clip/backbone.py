@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ class Preprocessing:
 class Backbone:
     """A CLIP on its device, in evaluation mode, with what belongs to its weights.
 
-    name: as it was asked for.
+    name: as it was asked for. pretrained: likewise, None where the name says it all.
     checksum: sha256 of the weights, hexadecimal.
     temperature: what logits are divided by so that scores mean probabilities; fitted on held-out data where the
         model's own folder says so, else 1.
@@ -72,6 +72,7 @@ class Backbone:
     checksum: str
     temperature: float = 1.0
     unknown_logit: float | None = None
+    pretrained: str | None = None
     _sentences: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     @property
@@ -153,7 +154,7 @@ def load_backbone(
         if pretrained:
             raise ValueError(f"'pretrained' is '{pretrained}', but {name} has its own weights; leave it out")
         return _load_folder(Path(name[len(LOCAL_DIR) :]), name, place)
-    return _load_architecture(name, pretrained, place, download)
+    return replace(_load_architecture(name, pretrained, place, download), pretrained=pretrained)
 
 
 def _device(device: str | torch.device | None) -> torch.device:

@@ -86,6 +86,24 @@ def describe(names: Sequence[str]) -> Descriptions:
     return _checked(list(names), [()] * len(names), TEMPLATE, "the list of classes")
 
 
+def checked_descriptions(names: object, descriptions: object, template: object, where: str) -> Descriptions:
+    """Descriptions from parts that a file holds, under the same limits as a class file's.
+
+    Raises:
+        ValueError: parts of another type or beyond the limits; the message says which of `where`.
+    """
+    if (
+        not isinstance(names, list)
+        or not isinstance(descriptions, list)
+        or len(names) != len(descriptions)
+        or not all(isinstance(told, list) and all(isinstance(d, str) for d in told) for told in descriptions)
+    ):
+        raise ValueError(f"{where} must list as many lists of descriptions as classes")
+    if not isinstance(template, str) or "{class}" not in template or "{description}" not in template:
+        raise ValueError(f"'template' of {where} must hold {{class}} and {{description}}, but it is {template!r:.120}")
+    return _checked(names, [tuple(told) for told in descriptions], template, where)
+
+
 def _scalar(value: object) -> str:
     if not isinstance(value, str | int | float):
         raise ValueError(f"a class is a name, but {value!r} is {type(value).__name__}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from open_clip.model import CLIP
@@ -10,6 +12,8 @@ from torch import Tensor
 from clipoint3d_ros.clip import tower
 from clipoint3d_ros.clip.backbone import Backbone
 from clipoint3d_ros.clip.descriptions import Descriptions
+
+CONTEXT_WORDS = "the depth map of a"  # what a learned context starts from
 
 
 def class_features(backbone: Backbone, classes: Descriptions) -> Tensor:
@@ -38,10 +42,64 @@ def encode_tokens(model: CLIP, tokens: Tensor) -> Tensor:
         (K, D), not normalised.
     """
     end = tokens.argmax(-1)
-    length = int(end.max()) + 1
-    x = model.token_embedding(tokens[:, :length]) + model.positional_embedding[:length]
+    return encode_words(model, model.token_embedding(tokens[:, : int(end.max()) + 1]), end)
+
+
+def encode_words(model: CLIP, words: Tensor, end: Tensor) -> Tensor:
+    """Embeddings of sentences given as word vectors, for prompts whose words are learned.
+
+    Args:
+        model: as in `encode_tokens`.
+        words: (K, L, text width), without positions.
+        end: (K,) int64, where each sentence ends.
+
+    Returns:
+        (K, D), not normalised.
+    """
+    length = words.shape[1]
+    x = words + model.positional_embedding[:length]
     causal = torch.full((length, length), -torch.inf, device=x.device).triu_(1)
     for layer in model.transformer.resblocks:
         x = tower.block(layer, x, causal)
     pooled = model.ln_final(x)[torch.arange(len(x), device=x.device), end]
     return pooled @ model.text_projection
+
+
+@dataclass(frozen=True)
+class ClassPrompts:
+    """Some classes as [start, K context words, name, ".", end], without the learned part of the context.
+
+    names: C.
+    frozen: (C, D) unit, what the frozen model says of their descriptions (`class_features`).
+    words: (C, L, text width) of the hand-written prompts. end: (C,) int64. context: K, words 1 to K.
+    plain: (C, D) unit, the frozen model's embeddings of `words`.
+    """
+
+    names: tuple[str, ...]
+    frozen: Tensor
+    words: Tensor
+    end: Tensor
+    context: int
+    plain: Tensor
+
+
+@torch.no_grad()
+def class_prompts(backbone: Backbone, classes: Descriptions, context: int) -> ClassPrompts:
+    """Prompts whose context starts as the last `context` words of `CONTEXT_WORDS`; what is missing in front is zero."""
+    model, device = backbone.model, backbone.device
+    words = backbone.tokenizer([f"{CONTEXT_WORDS} {name}." for name in classes.names]).to(device)
+    given = int(backbone.tokenizer([CONTEXT_WORDS])[0].argmax()) - 1  # words of the context, without start and end
+    embedded = model.token_embedding(words)
+    end = words.argmax(-1) - given + context
+    front = embedded[:, 1 : 1 + given]
+    blank = front.new_zeros(len(words), max(context - given, 0), front.shape[2])
+    front = torch.cat([blank, front[:, max(given - context, 0) :]], 1)
+    joined = torch.cat([embedded[:, :1], front, embedded[:, 1 + given :]], 1)[:, : int(end.max()) + 1]
+    if int(end.max()) >= model.positional_embedding.shape[0]:
+        longest = max(classes.names, key=len)
+        raise ValueError(
+            f"class '{longest}' with {context} context words is longer than the {model.positional_embedding.shape[0]} "
+            f"words of backbone '{backbone.name}'; shorten the name"
+        )
+    plain = F.normalize(encode_words(model, joined, end).float(), dim=-1)
+    return ClassPrompts(classes.names, class_features(backbone, classes), joined, end, context, plain)

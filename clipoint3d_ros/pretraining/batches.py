@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from clipoint3d_ros.clip.descriptions import Descriptions
+from clipoint3d_ros.geometry.augment import augment
 from clipoint3d_ros.geometry.clouds import extents, normalise
 from clipoint3d_ros.geometry.views import view_directions
-from clipoint3d_ros.pretraining.augment import augment
 from clipoint3d_ros.pretraining.captions import class_caption, object_caption, size_phrase
 from clipoint3d_ros.pretraining.config import PretrainConfig
 from clipoint3d_ros.pretraining.corpus import Corpus

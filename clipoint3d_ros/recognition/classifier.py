@@ -4,14 +4,17 @@
     features = classifier.encode(projection)                  # CLIP's vision tower, all objects and views in batches
     recognitions = classifier.decide(projection, features)    # against cached text, over the selected views
 
-A classifier never changes: `with_classes` and `with_config` give another one that shares the backbone, so a node swaps
-a reference between two frames.
+A classifier never changes: `with_classes`, `with_config` and `with_bundle` give another one that shares the backbone,
+so a node swaps a reference between two frames. Where an adapter is live, the frozen model's own answer stays at hand:
+
+    frozen_features = classifier.encode_frozen(projection)    # None without an adapter
+    recognitions = classifier.decide(projection, features, frozen_features)
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +22,9 @@ import torch
 from torch import Tensor
 
 from clipoint3d_ros.clip.backbone import Backbone, load_backbone
+from clipoint3d_ros.clip.bundle import Adapter, load_bundle, read_meta
 from clipoint3d_ros.clip.descriptions import Descriptions, describe, load_descriptions
-from clipoint3d_ros.clip.text import class_features
+from clipoint3d_ros.clip.text import class_features, class_prompts
 from clipoint3d_ros.geometry.clouds import CloudError, Vector, extents, finite_points, level, normalise, resample
 from clipoint3d_ros.geometry.views import DepthViews, view_directions
 from clipoint3d_ros.recognition.familiarity import familiarity
@@ -62,7 +66,8 @@ class Projection:
     images: (B, K, H, W) float32 depth views in [0, 1], 1 background.
     chosen: (B, K) int64, which of the ten views each image is.
     weights: (B, K) float32, how much each view counts; rows sum to 1, a weight of 0 leaves the view out.
-    extents: (B, 3) float32 metres: height, length and width of what was seen.
+    points: (B, N, 3) float32, normalised, y up: what the point encoder sees.
+    extents: (B, 3) float32 metres: height, length and width of what was seen; NaN where the unit is not known.
     usable: (B,) bool; False where the cloud had too few finite points to be judged.
     facing: the weights come from where the sensor stood, rather than being even.
     """
@@ -70,22 +75,37 @@ class Projection:
     images: Tensor
     chosen: Tensor
     weights: Tensor
+    points: Tensor
     extents: Tensor
     usable: Tensor
     facing: bool
 
 
 class Classifier:
-    """A frozen CLIP, the text features of some classes, and how views are chosen.
+    """A frozen CLIP, the features of some classes, how views are chosen, and perhaps an adapter.
 
     Made by `Classifier.load`; see there for the arguments.
     """
 
-    def __init__(self, backbone: Backbone, descriptions: Descriptions, config: ClassifierConfig | None = None) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        descriptions: Descriptions,
+        config: ClassifierConfig | None = None,
+        adapter: Adapter | None = None,
+    ) -> None:
         self.backbone = backbone
         self.descriptions = descriptions
         self.config = config or ClassifierConfig()
-        self.text = class_features(backbone, descriptions)
+        self.adapter = adapter
+        self.frozen: Classifier | None = None
+        if adapter is None:
+            self.text = class_features(backbone, descriptions)
+        else:
+            self.frozen = Classifier(backbone, descriptions, self.config)
+            with torch.no_grad():
+                prompts = class_prompts(backbone, descriptions, adapter.network.config.context)
+                self.text = adapter.network.text(prompts)
         self._views = DepthViews(size=backbone.preprocessing.size)
         self._directions = torch.from_numpy(view_directions()).float()
 
@@ -103,23 +123,27 @@ class Classifier:
         """Load a classifier; without arguments the embedded model and the tabletop classes.
 
         Args:
-            bundle: an adapter's folder; this version serves frozen models only and refuses one.
-            backbone: an open_clip architecture or "local-dir:" and a folder; None is the embedded model.
+            bundle: an adapter's folder; None or "" serves the frozen model.
+            backbone: an open_clip architecture or "local-dir:" and a folder; None is the bundle's, without a bundle
+                the embedded model.
             pretrained: the architecture's tag or checkpoint.
-            classes: a class file's path, or names; None is `config/classes/tabletop.yaml`.
+            classes: a class file's path, or names; None is the bundle's, without one `config/classes/tabletop.yaml`.
             device: where it runs; None takes CUDA where there is one.
             config: how objects are looked at and judged.
             download: fetch a tag's weights where they are not on this machine.
 
         Raises:
             FileNotFoundError: weights or class file are missing; the message says how to get them.
-            ValueError: an argument that cannot be served; the message says why.
+            ValueError: an argument that cannot be served; the message says why. BundleError where it is the bundle.
         """
-        if bundle:
-            raise ValueError(
-                f"bundle '{bundle}' cannot be loaded: this version serves frozen models only; leave 'bundle' empty"
-            )
-        return cls(load_backbone(backbone, pretrained, device, download), read_classes(classes), config)
+        if not bundle:
+            return cls(load_backbone(backbone, pretrained, device, download), read_classes(classes), config)
+        trained_on = read_meta(bundle)["backbone"]
+        if backbone is None:
+            backbone, pretrained = trained_on.get("name"), trained_on.get("pretrained")
+        frozen = load_backbone(backbone, pretrained, device, download)
+        adapter = load_bundle(bundle, frozen)
+        return cls(frozen, adapter.classes if classes is None else read_classes(classes), config, adapter)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -133,12 +157,22 @@ class Classifier:
     def name(self) -> str:
         return self.backbone.name
 
+    @property
+    def version(self) -> int:
+        """Of the live adapter; 0 where the frozen model answers."""
+        return 0 if self.adapter is None else self.adapter.version
+
     def with_classes(self, classes: str | Path | Sequence[str] | None) -> Classifier:
         """The same backbone with other classes; only sentences it has not met are encoded. Errors as in `load`."""
-        return Classifier(self.backbone, read_classes(classes), self.config)
+        return Classifier(self.backbone, read_classes(classes), self.config, self.adapter)
 
     def with_config(self, config: ClassifierConfig) -> Classifier:
-        return Classifier(self.backbone, self.descriptions, config)
+        return Classifier(self.backbone, self.descriptions, config, self.adapter)
+
+    def with_bundle(self, bundle: str | Path | None) -> Classifier:
+        """The same backbone and classes with another adapter, or none; raises BundleError, changing nothing."""
+        adapter = load_bundle(bundle, self.backbone) if bundle else None
+        return Classifier(self.backbone, self.descriptions, self.config, adapter)
 
     def classify(
         self, clouds: Sequence[np.ndarray], up: Vector = (0, 0, 1), viewpoint: Vector | None = None
@@ -160,7 +194,7 @@ class Classifier:
         """
         with torch.inference_mode():
             projection = self.project(clouds, up, viewpoint)
-            return self.decide(projection, self.encode(projection))
+            return self.decide(projection, self.encode(projection), self.encode_frozen(projection))
 
     @torch.inference_mode()
     def project(
@@ -182,34 +216,54 @@ class Classifier:
         points = resample(levelled, self.config.points, self.config.resampling, self.device)
         chosen, weights, facing = self._choose(torch.from_numpy(towards))
         chosen, weights = chosen.to(self.device), weights.to(self.device)
-        images = self._views(normalise(points), chosen)
+        normalised = normalise(points)
+        images = self._views(normalised, chosen)
         usable = torch.tensor(enough, dtype=torch.bool, device=self.device)
-        return Projection(images, chosen, weights, extents(points), usable, facing)
+        return Projection(images, chosen, weights, normalised, extents(points), usable, facing)
 
     @torch.inference_mode()
     def encode(self, projection: Projection) -> Tensor:
         """Second stage: (B, K, D) float32 unit features of every view, at most `max_views` at once."""
+        if self.adapter is None:
+            return self._encode(self.backbone, projection, None)
+        network = self.adapter.network
+        prompts, _ = network.visual_prompts(projection.points) if len(projection.points) else (None, None)
+        return self._encode(network.backbone, projection, prompts)
+
+    @torch.inference_mode()
+    def encode_frozen(self, projection: Projection) -> Tensor | None:
+        """The frozen model's features of every view where an adapter is live, else None: they are `encode`'s then."""
+        return None if self.frozen is None else self.frozen.encode(projection)
+
+    def _encode(self, backbone: Backbone, projection: Projection, prompts: Tensor | None) -> Tensor:
+        """(B, K, D) of every view, with the objects' visual prompts (B, T, W)."""
         batch, views = projection.images.shape[:2]
         flat = projection.images.flatten(0, 1)
         sizes = projection.extents.repeat_interleave(views, 0)
-        limit = self.config.max_views
+        tokens = None if prompts is None else prompts.repeat_interleave(views, 0)
         parts = [
-            self.backbone.encode_views(part, extents=size)
-            for part, size in zip(flat.split(limit), sizes.split(limit), strict=True)
-            if len(part)
+            backbone.encode_views(flat[rows], None if tokens is None else tokens[rows], sizes[rows])
+            for rows in torch.arange(len(flat)).split(self.config.max_views)
+            if len(rows)
         ]
         if not parts:
             return torch.zeros(0, views, self.text.shape[1], device=self.device)
         return torch.cat(parts).unflatten(0, (batch, views))
 
     @torch.inference_mode()
-    def decide(self, projection: Projection, features: Tensor) -> list[Recognition]:
-        """Third stage: the objects' logits as recognitions."""
+    def decide(
+        self, projection: Projection, features: Tensor, frozen_features: Tensor | None = None
+    ) -> list[Recognition]:
+        """Third stage: the objects' logits as recognitions, each with the frozen model's own where it has features."""
         pooled = self.logits(projection, features)
         probabilities = pooled.softmax(-1).double().cpu().numpy()
         familiar = familiarity(pooled, self._unknown_logit).double().cpu().numpy()
         usable = projection.usable.cpu().numpy()
-        return [self._answer(p, float(f), bool(u)) for p, f, u in zip(probabilities, familiar, usable, strict=True)]
+        answers = [self._answer(p, float(f), bool(u)) for p, f, u in zip(probabilities, familiar, usable, strict=True)]
+        if self.frozen is None or frozen_features is None:
+            return answers
+        frozen = self.frozen.decide(projection, frozen_features)
+        return [replace(answer, frozen=own) for answer, own in zip(answers, frozen, strict=True)]
 
     @torch.inference_mode()
     def logits(self, projection: Projection, features: Tensor) -> Tensor:
@@ -225,20 +279,27 @@ class Classifier:
 
     def _judge(self, projection: Projection, features: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (B, K, C) and the weights (B, K) of the views that speak."""
-        logits = self.backbone.scale * self._sharpening * features @ self.text.T
+        logits = self._scale * features @ self.text.T
         by_entropy = self.config.selection == "entropy" or (self.config.selection == "auto" and not projection.facing)
         return logits, keep_certain(logits, projection.weights) if by_entropy else projection.weights
 
     @property
-    def _sharpening(self) -> float:
-        """What the configuration's temperature makes of the backbone's logits."""
-        return 1.0 if self.config.temperature is None else self.backbone.temperature / self.config.temperature
+    def temperature(self) -> float:
+        """What the model's own logits are divided by: the configuration's, else the adapter's, else the backbone's."""
+        if self.config.temperature is not None:
+            return self.config.temperature
+        return self.backbone.temperature if self.adapter is None else self.adapter.temperature
+
+    @property
+    def _scale(self) -> float:
+        """exp(τ) of METHOD 4, divided by the temperature."""
+        return self.backbone.scale * self.backbone.temperature / self.temperature
 
     @property
     def _unknown_logit(self) -> float | None:
         """The backbone's, made sharper or humbler with the classes' logits."""
         logit = self.backbone.unknown_logit
-        return None if logit is None else logit * self._sharpening
+        return None if logit is None else logit * self.backbone.temperature / self.temperature
 
     def _choose(self, towards: Tensor) -> tuple[Tensor, Tensor, bool]:
         """Views (B, K), their weights (B, K), and whether these face a sensor.

@@ -159,7 +159,7 @@ def test_wrong_arguments_are_refused_in_words(classifier, clouds, small_model_fo
         classifier.classify(clouds, up=(0, 0, 0))
     with pytest.raises(CloudError, match="shape"):
         classifier.classify([np.zeros((5, 2))])
-    with pytest.raises(ValueError, match="bundle '/tmp/adapter' cannot be loaded"):
+    with pytest.raises(ValueError, match="'/tmp/adapter' is no bundle"):
         Classifier.load(bundle="/tmp/adapter", backbone=f"local-dir:{small_model_folder}")
     with pytest.raises(FileNotFoundError, match="no class file"):
         Classifier.load(backbone=f"local-dir:{small_model_folder}", classes="nowhere.yaml")

@@ -2,7 +2,7 @@
 
 import torch
 
-from clipoint3d_ros.pretraining.augment import augment
+from clipoint3d_ros.geometry.augment import augment
 
 
 def clouds(count=6, points=512):

@@ -1,0 +1,264 @@
+"""Bundles: an adapter on disk, its weights and all that they mean, as one folder that is whole or not there.
+
+    bundle.json           format, versions, backbone and checksum, preprocessing, views, network, classes, probe figures
+    adapter.safetensors   the network's trained parameters, and the classes' source statistics
+
+Nothing is unpickled. A bundle is checked against the backbone it is to serve before anything is changed, and every
+refusal names the difference.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from clipoint3d_ros.clip.backbone import Backbone
+from clipoint3d_ros.clip.descriptions import Descriptions, checked_descriptions
+from clipoint3d_ros.clip.network import Network, NetworkConfig
+from clipoint3d_ros.geometry.views import ViewConfig
+
+FORMAT = 1
+META_FILE, WEIGHTS_FILE = "bundle.json", "adapter.safetensors"
+_LARGEST_META, _LARGEST_WEIGHTS = 4 << 20, 2 << 30  # bytes; a hostile bundle must not fill a robot's memory
+_KEYS: dict[str, Any] = {
+    "format": int, "version": int, "parent": int, "backbone": dict, "preprocessing": dict, "views": dict,
+    "network": dict, "classes": list, "descriptions": list, "template": str, "temperature": (int, float),
+    "probe": dict, "training": dict,
+}  # fmt: skip
+_STATISTICS = ("mean", "variance", "count")
+
+
+class BundleError(ValueError):
+    """A bundle that cannot be served; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class ClassStatistics:
+    """The source objects' unit features by class, through the adapted network.
+
+    mean: (C, D). variance: (C, D), of each channel. count: (C,) objects.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    count: Tensor
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """An adapted network ready for use, with what a bundle says of it.
+
+    network: LoRA merged, in evaluation mode.
+    classes: what it was trained for; it serves any.
+    temperature: what its logits are divided by so that scores mean probabilities.
+    version, parent: of the bundle, and of the one it came from; 0 is the frozen model.
+    probe: figures on the labelled probe set. training: how it came about.
+    """
+
+    network: Network
+    classes: Descriptions
+    temperature: float
+    version: int
+    parent: int = 0
+    probe: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    statistics: ClassStatistics | None = None
+
+
+def save_bundle(folder: str | Path, network: Network, frozen: Backbone, adapter: Adapter) -> Path:
+    """Write a bundle whole, then rename it into place.
+
+    A bundle already there stands aside until the new one has its name; whoever is killed in between leaves one of
+    them for `load_bundle` to find.
+
+    Args:
+        folder: of the bundle.
+        network: the network before the merge, whose parameters are kept.
+        frozen: the backbone it was made from.
+        adapter: everything else that is written.
+    """
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir()
+    tensors = {f"adapter.{k}": v.detach().cpu().contiguous() for k, v in network.adapter().items()}
+    if adapter.statistics is not None:
+        tensors.update({f"statistics.{k}": getattr(adapter.statistics, k).cpu().contiguous() for k in _STATISTICS})
+    save_file(tensors, beside / WEIGHTS_FILE)
+    (beside / WEIGHTS_FILE).chmod(0o644)
+    meta = {
+        "format": FORMAT,
+        "version": adapter.version,
+        "parent": adapter.parent,
+        "backbone": {"name": frozen.name, "pretrained": frozen.pretrained, "checksum": frozen.checksum},
+        "preprocessing": asdict(frozen.preprocessing),
+        "views": asdict(ViewConfig()),
+        "network": asdict(network.config),
+        "classes": list(adapter.classes.names),
+        "descriptions": [list(told) for told in adapter.classes.descriptions],
+        "template": adapter.classes.template,
+        "temperature": adapter.temperature,
+        "probe": dict(adapter.probe),
+        "training": dict(adapter.training),
+    }
+    (beside / META_FILE).write_text(json.dumps(meta, indent=1) + "\n")
+    _replace(beside, folder)
+    return folder
+
+
+def read_meta(folder: str | Path) -> dict[str, Any]:
+    """`bundle.json` of a bundle, checked for its keys and their types.
+
+    Raises:
+        BundleError: no bundle, another format, or keys missing, unknown or of another type.
+    """
+    path = _standing(Path(folder)) / META_FILE
+    if not path.is_file():
+        raise BundleError(f"'{folder}' is no bundle: it has no {META_FILE}; give the folder that `train --out` wrote")
+    if path.stat().st_size > _LARGEST_META:
+        raise BundleError(f"{path} has {path.stat().st_size} bytes; a bundle's description has at most {_LARGEST_META}")
+    try:
+        meta = json.loads(path.read_text())
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{path} is not JSON: {' '.join(str(error).split())[:200]}") from error
+    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+        there = meta.get("format") if isinstance(meta, dict) else type(meta).__name__
+        raise BundleError(
+            f"{path} is of format {there!r}, but this version reads format {FORMAT}; train the adapter again"
+        )
+    for kind, names in (("lacks", _KEYS.keys() - meta.keys()), ("has unknown", meta.keys() - _KEYS.keys())):
+        if names:
+            raise BundleError(f"{path} {kind} {', '.join(map(repr, sorted(names)))}")
+    for name, wanted in _KEYS.items():
+        if not isinstance(meta[name], wanted) or isinstance(meta[name], bool):
+            raise BundleError(f"'{name}' of {path} is {type(meta[name]).__name__}; the format wants another type")
+    if not 0 < meta["version"] < 2**31:
+        raise BundleError(f"'version' of {path} is {meta['version']}; versions are 1 to {2**31 - 1}")
+    if not 1e-3 < meta["temperature"] < 1e3:
+        raise BundleError(f"'temperature' of {path} is {meta['temperature']}; it must lie between 0.001 and 1000")
+    return meta
+
+
+def load_bundle(folder: str | Path, frozen: Backbone) -> Adapter:
+    """An adapter ready for use, on the backbone's device.
+
+    Args:
+        folder: of the bundle.
+        frozen: the backbone to serve it with; must be the one it was trained on.
+
+    Raises:
+        BundleError: a foreign, truncated or damaged bundle, or one of another backbone, preprocessing, projection or
+            shape; the message names the difference.
+    """
+    meta = read_meta(folder)
+    place = _standing(Path(folder))
+    _check_backbone(meta, frozen, place)
+    _check_same("preprocessing", meta["preprocessing"], asdict(frozen.preprocessing), place)
+    _check_same("views", meta["views"], asdict(ViewConfig()), place)
+    config = _network_config(meta["network"], place)
+    tensors = _read_tensors(place / WEIGHTS_FILE)
+    network = Network(frozen, config)
+    try:
+        classes = checked_descriptions(meta["classes"], meta["descriptions"], meta["template"], f"{place / META_FILE}")
+        network.load_adapter({k[8:]: v for k, v in tensors.items() if k.startswith("adapter.")})
+    except ValueError as error:
+        raise BundleError(f"bundle '{place}': {error}") from error
+    return Adapter(
+        network.merged(),
+        classes,
+        float(meta["temperature"]),
+        meta["version"],
+        meta["parent"],
+        meta["probe"],
+        meta["training"],
+        _statistics(tensors, len(classes.names), frozen.visual.output_dim, place),
+    )
+
+
+def _check_backbone(meta: dict[str, Any], frozen: Backbone, place: Path) -> None:
+    trained = meta["backbone"]
+    if trained.get("checksum") != frozen.checksum:
+        raise BundleError(
+            f"bundle '{place}' belongs to backbone '{trained.get('name')}' with weights of checksum "
+            f"{str(trained.get('checksum'))[:12]}…, but this backbone is '{frozen.name}' with {frozen.checksum[:12]}…; "
+            "name the backbone it was trained on"
+        )
+
+
+def _check_same(what: str, stored: dict[str, Any], wanted: dict[str, Any], place: Path) -> None:
+    wanted = json.loads(json.dumps(wanted))
+    for key in sorted(stored.keys() | wanted.keys()):
+        if stored.get(key) != wanted.get(key):
+            raise BundleError(
+                f"bundle '{place}' was trained with {what} '{key}' = {stored.get(key)!r}, but here it is "
+                f"{wanted.get(key)!r}; serve it with what it was trained with"
+            )
+
+
+def _network_config(stored: dict[str, Any], place: Path) -> NetworkConfig:
+    known = {f.name: type(f.default) for f in fields(NetworkConfig)}
+    wrong = [k for k, v in stored.items() if k not in known or not isinstance(v, (known[k], int))]
+    if wrong or known.keys() - stored.keys():
+        named = ", ".join(sorted(wrong or known.keys() - stored.keys()))
+        raise BundleError(f"bundle '{place}' has a 'network' with {named} missing, unknown or of another type")
+    try:
+        return NetworkConfig(**stored)
+    except ValueError as error:
+        raise BundleError(f"bundle '{place}': {error}") from error
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise BundleError(f"bundle '{path.parent}' has no {path.name}; it was not written whole, train again")
+    if path.stat().st_size > _LARGEST_WEIGHTS:
+        raise BundleError(f"{path} has {path.stat().st_size} bytes; a bundle's weights have at most {_LARGEST_WEIGHTS}")
+    try:
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise BundleError(f"{path} is truncated or no safetensors file ({error}); copy the bundle again") from error
+    foreign = [n for n in tensors if not n.startswith("adapter.") and n.removeprefix("statistics.") not in _STATISTICS]
+    if foreign:
+        raise BundleError(f"{path} has unknown tensors {', '.join(sorted(foreign)[:3])}")
+    return tensors
+
+
+def _statistics(tensors: dict[str, Tensor], classes: int, width: int, place: Path) -> ClassStatistics | None:
+    found = {k: tensors[f"statistics.{k}"] for k in _STATISTICS if f"statistics.{k}" in tensors}
+    if not found:
+        return None
+    wanted = {"mean": (classes, width), "variance": (classes, width), "count": (classes,)}
+    for name, shape in wanted.items():
+        if name not in found or tuple(found[name].shape) != shape or not torch.isfinite(found[name]).all():
+            there = tuple(found[name].shape) if name in found else "missing"
+            raise BundleError(f"bundle '{place}': statistics '{name}' is {there}, but must be finite and {shape}")
+    return ClassStatistics(**found)
+
+
+def _replace(new: Path, folder: Path) -> None:
+    aside = _aside(folder)
+    if folder.exists():
+        shutil.rmtree(aside, ignore_errors=True)
+        folder.rename(aside)
+    new.rename(folder)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _aside(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.previous")
+
+
+def _standing(folder: Path) -> Path:
+    """The bundle of that name, or the one that stood aside when its successor's writer was killed."""
+    return _aside(folder) if not folder.exists() and _aside(folder).is_dir() else folder
