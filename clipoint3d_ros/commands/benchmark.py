@@ -1,4 +1,4 @@
-"""`clipoint3d benchmark`: accuracy tables on labelled scenes and on procedural objects."""
+"""`clipoint3d benchmark`: accuracy tables, of frozen models and of adaptation methods."""
 
 from __future__ import annotations
 
@@ -11,39 +11,71 @@ import numpy as np
 from tqdm import tqdm
 
 from clipoint3d_ros.cli import CommandError, UsageError
+from clipoint3d_ros.commands import benchmark_adaptation as adaptation
 from clipoint3d_ros.commands.evaluate import write_json
 from clipoint3d_ros.datasets import scenes
 
 if TYPE_CHECKING:
     from clipoint3d_ros.clip.backbone import Backbone
 
-SUMMARY = """Accuracy tables of frozen models, several side by side.
+SUMMARY = """Accuracy tables: methods that adapt, in one run, on the same data, seeds and views; and frozen models.
 
-scenes: every labelled object of a scene folder, classified as the perception node would.
+scenes: labelled depth scenes: clean shapes → a real sensor; with --zero-shot frozen models side by side.
+pointda, graspnet: PointDA-10 and GraspNetPC-10, domain to domain.
 shapes: procedural objects that no training saw: open vocabulary, unknown objects, speed."""
-EXAMPLE = "clipoint3d benchmark scenes --zero-shot --score-on 'test*' --json figures.json --markdown table.md"
+EXAMPLE = "clipoint3d benchmark scenes --jobs 2 --json table.json --markdown table.md --plot table.png"
+FROZEN_EXAMPLE = "clipoint3d benchmark scenes --zero-shot --score-on 'test*' --json figures.json"
+
+_KINDS = ("scenes", "pointda", "graspnet", "shapes")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options, by benchmark."""
-    kinds = parser.add_subparsers(dest="benchmark", metavar="BENCHMARK", required=True, help="scenes or shapes")
+    kinds = parser.add_subparsers(dest="benchmark", metavar="BENCHMARK", required=True, help=", ".join(_KINDS))
     on_scenes = kinds.add_parser(
         "scenes",
         help="labelled depth scenes",
-        description="Classify every labelled object of a scene folder, as the perception node would.",
-        epilog=f"example:\n  {EXAMPLE}",
+        description="Adapt from clean shapes to a sensor's unlabelled scenes by every method, and score on others; "
+        "with --zero-shot classify every labelled object with frozen models, as the perception node would.",
+        epilog=f"examples:\n  {EXAMPLE}\n  {FROZEN_EXAMPLE}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     on_scenes.add_argument(
         "--scenes", metavar="DIR", type=Path, help="scene folder (default: $CLIPOINT3D_SCENES, else shared/data/mosd)"
     )
     on_scenes.add_argument("--zero-shot", action="store_true", help="the frozen model, without adaptation")
-    on_scenes.add_argument("--score-on", metavar="GLOB", default="*", help="only scenes of such names (default: all)")
+    on_scenes.add_argument(
+        "--score-on", metavar="GLOB", help="scenes that are scored (default: test*; with --zero-shot all)"
+    )
+    on_scenes.add_argument(
+        "--adapt-on", metavar="GLOB", default="learn*", help="scenes that adaptation sees, unlabelled (%(default)s)"
+    )
+    on_scenes.add_argument(
+        "--halves", action="store_true", help="also adapt on half of the scored scenes, score the other half; both ways"
+    )
+    on_scenes.add_argument(
+        "--source", metavar="KIND[:PATH]", default="procedural", help="labelled objects, as in `train` (%(default)s)"
+    )
     on_scenes.add_argument("--classes", metavar="FILE", help="class file; default: the eight tabletop classes")
     on_scenes.add_argument(
         "--selection", choices=("auto", "sensor", "entropy", "all"), default="auto", help="which views decide"
     )
+    adaptation.add_options(on_scenes)
     _common(on_scenes)
+    for kind, domains in adaptation.DOMAINS.items():
+        between = kinds.add_parser(
+            kind,
+            help=f"{kind}: domain to domain",
+            description=f"Every method from one domain to another: {', '.join(domains)}.",
+            epilog=f"example:\n  clipoint3d benchmark {kind} --root DIR --pairs {domains[0]}:{domains[-1]} "
+            "--backbone ViT-B-16 --pretrained openai",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        between.add_argument("--root", metavar="DIR", type=Path, required=True, help="the data set's folder")
+        between.add_argument("--pairs", metavar="SOURCE:TARGET,…", help="default: every one to every other")
+        between.add_argument("--classes", metavar="FILE", help="class file; default: the ten classes of the data set")
+        adaptation.add_options(between)
+        _common(between)
     on_shapes = kinds.add_parser(
         "shapes",
         help="procedural objects that no training saw",
@@ -71,18 +103,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure, show and write; 0 when all of it is done."""
     from clipoint3d_ros.evaluation import benchmark_tables as tables
+    from clipoint3d_ros.evaluation.adaptation import tables as adapted
 
-    measure, summary, markdown = {
-        "scenes": (_on_scenes, tables.scenes_summary, tables.scenes_markdown),
-        "shapes": (_on_shapes, tables.shapes_summary, tables.shapes_markdown),
-    }[args.benchmark]
-    figures = measure(args)
+    summary, markdown = adapted.summary, adapted.markdown
+    if args.benchmark == "shapes":
+        figures, summary, markdown = _on_shapes(args), tables.shapes_summary, tables.shapes_markdown
+    elif args.benchmark == "scenes" and args.zero_shot:
+        figures, summary, markdown = _on_scenes(args), tables.scenes_summary, tables.scenes_markdown
+    elif args.benchmark == "scenes":
+        args.score_on = args.score_on or "test*"
+        figures = adaptation.scenes_table(args, args.scenes or scenes.default_scenes_dir())
+    else:
+        figures = adaptation.domains_table(args)
     print(summary(figures))
     if args.json:
         write_json(args.json, figures)
     if args.markdown:
         args.markdown.parent.mkdir(parents=True, exist_ok=True)
         args.markdown.write_text(markdown(figures) + "\n")
+    if getattr(args, "plot", None):
+        if "rows" not in figures:
+            raise UsageError("--plot draws the table of adaptation methods; leave --zero-shot away")
+        adapted.plot(figures, args.plot)
     return 0
 
 
@@ -119,8 +161,7 @@ def _common(parser: argparse.ArgumentParser) -> None:
 
 
 def _on_scenes(args: argparse.Namespace) -> dict[str, Any]:
-    if not args.zero_shot:
-        raise UsageError("adaptation benchmarks come with a later version; add --zero-shot to score the frozen model")
+    args.score_on = args.score_on or "*"
     folder = args.scenes or scenes.default_scenes_dir()
     names = scenes.scene_names(folder, args.score_on)
 

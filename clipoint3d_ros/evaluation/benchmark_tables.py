@@ -25,7 +25,9 @@ def scenes_summary(figures: Mapping[str, Any]) -> str:
 def scenes_markdown(figures: Mapping[str, Any]) -> str:
     """The same as tables for a model card."""
     worst = [f"- {name}: {_worst(model)}" for name, model in figures["models"].items()]
-    return "\n\n".join([_heading(figures), _table(_overview(figures)), _table(_per_class(figures)), "\n".join(worst)])
+    return "\n\n".join(
+        [_heading(figures), markdown_table(_overview(figures)), markdown_table(_per_class(figures)), "\n".join(worst)]
+    )
 
 
 def shapes_summary(figures: Mapping[str, Any]) -> str:
@@ -35,7 +37,7 @@ def shapes_summary(figures: Mapping[str, Any]) -> str:
 
 def shapes_markdown(figures: Mapping[str, Any]) -> str:
     """The same as tables for a model card."""
-    return "\n\n".join(f"{title}\n\n{_table(rows)}" for title, rows in _shape_tables(figures))
+    return "\n\n".join(f"{title}\n\n{markdown_table(rows)}" for title, rows in _shape_tables(figures))
 
 
 def with_interval(share: float | None, interval: Sequence[float] | None) -> str:
@@ -91,7 +93,7 @@ def _worst(model: Mapping[str, Any]) -> str:
     return f"most confused: {', '.join(told)}" if told else "nothing confused"
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
     head, *body = [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join([head, f"|{'---|' * len(rows[0])}", *body])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -110,23 +110,47 @@ def load_pretrain_config(path: str | Path, changes: Sequence[str] = ()) -> Pretr
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no pretraining configuration at {path}; config/pretrain holds the published ones")
-    content = yaml.safe_load(path.read_text()) or {}
-    if not isinstance(content, dict) or not isinstance(content.get("name"), str):
+    content = _read(path)
+    if not isinstance(content.get("name"), str):
         raise ValueError(f"{path} must be a mapping with the model's 'name'")
-    for change in changes:
-        _change(content, change)
-    foreign = set(content) - {"name", "synonyms", "corpus", "model", "training"}
-    if foreign:
-        raise ValueError(
-            f"{path} has unknown keys {sorted(foreign)}; known are name, synonyms, corpus, model, training"
-        )
-    return PretrainConfig(
-        content["name"],
-        _section(CorpusConfig, content.get("corpus") or {}, path),
-        _section(ModelConfig, content.get("model") or {}, path),
-        _section(TrainingConfig, content.get("training") or {}, path),
-        _synonyms(content.get("synonyms") or {}, path),
+    name, synonyms = content.pop("name"), _synonyms(content.pop("synonyms", None) or {}, path)
+    sections = _sections(
+        content, {"corpus": CorpusConfig, "model": ModelConfig, "training": TrainingConfig}, changes, path
     )
+    return PretrainConfig(name, sections["corpus"], sections["model"], sections["training"], synonyms)
+
+
+def read_sections(path: Path, kinds: Mapping[str, type], changes: Sequence[str] = ()) -> dict[str, Any]:
+    """Dataclasses from a YAML file that has one section for each, all of whose keys have defaults.
+
+    Args:
+        path: the file.
+        kinds: {section: dataclass}.
+        changes: "section.key=value" each, the value as in YAML.
+
+    Raises:
+        ValueError: a section or key that does not exist, or a value of another type; the message names it.
+    """
+    return _sections(_read(path), kinds, changes, path)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())[:200]}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must be a mapping, but it is {type(content).__name__}")
+    return content
+
+
+def _sections(content: dict, kinds: Mapping[str, type], changes: Sequence[str], path: Path) -> dict[str, Any]:
+    for change in changes:
+        _change(content, change, kinds)
+    foreign = content.keys() - kinds.keys()
+    if foreign:
+        raise ValueError(f"{path} has unknown keys {sorted(map(str, foreign))}; sections are {', '.join(kinds)}")
+    return {name: _section(kind, content.get(name) or {}, path) for name, kind in kinds.items()}
 
 
 def fingerprint(*sections: Any) -> str:
@@ -135,11 +159,11 @@ def fingerprint(*sections: Any) -> str:
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
-def _change(content: dict, change: str) -> None:
+def _change(content: dict, change: str, kinds: Mapping[str, type]) -> None:
     place, equals, value = change.partition("=")
     section, dot, key = place.partition(".")
-    if not (equals and dot and key and section in ("corpus", "model", "training")):
-        raise ValueError(f"'{change}' is no change; write it as training.steps=800, or with corpus or model")
+    if not (equals and dot and key and section in kinds):
+        raise ValueError(f"'{change}' is no change; write it as training.steps=800; sections are {', '.join(kinds)}")
     try:
         read = yaml.safe_load(value)
     except yaml.YAMLError:
@@ -159,7 +183,10 @@ def _section(kind: type[Section], content: dict, path: Path) -> Section:
     for key, value in content.items():
         if key not in fields:
             raise ValueError(f"{path} has unknown key '{key}'; known are {', '.join(fields)}")
-        wanted = type(fields[key].default)
+        default = fields[key].default
+        if default is None and value is None:
+            continue
+        wanted = float if default is None else type(default)  # a key that may be none is a number
         if wanted is tuple and isinstance(value, list):
             value = tuple(value)
         if wanted is float and isinstance(value, int) and not isinstance(value, bool):

@@ -42,9 +42,39 @@ class Peers:
         for tensor, mean in zip(kept, joined.split([t.numel() for t in kept]), strict=True):
             tensor.copy_(mean.view_as(tensor))
 
+    def share(self, size: int) -> slice:
+        """This process's part of `size` rows, as even as they go, in the order of ranks."""
+        return slice(size * self.rank // self.count, size * (self.rank + 1) // self.count)
+
+    def gather(self, rows: Tensor, size: int) -> Tensor:
+        """The rows of all processes' parts, in order; with gradient through this process's own.
+
+        Its gradient is multiplied by the number of processes, so that `average` over all of them is the gradient that
+        one process would have, also of parameters that act on the gathered whole.
+
+        Args:
+            rows: (own, D), this process's part of `size` rows by `share`.
+            size: rows in all.
+        """
+        return rows if self.count == 1 else _Gather.apply(rows, size, self)
+
     def leave(self) -> None:
         if self.count > 1:
             dist.destroy_process_group()
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, rows: Tensor, size: int, peers: Peers) -> Tensor:  # type: ignore[no-untyped-def]
+        ctx.peers, ctx.own = peers, peers.share(size)
+        whole = rows.new_zeros(size, rows.shape[1])
+        whole[ctx.own] = rows
+        dist.all_reduce(whole)
+        return whole
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[no-untyped-def]
+        return gradient[ctx.own] * ctx.peers.count, None, None
 
 
 def join(device: torch.device) -> tuple[Peers, torch.device]:

@@ -80,6 +80,10 @@ class Projection:
     usable: Tensor
     facing: bool
 
+    def without_sizes(self) -> Projection:
+        """The same, of objects whose unit is not known to be the metre."""
+        return replace(self, extents=torch.full_like(self.extents, torch.nan))
+
 
 class Classifier:
     """A frozen CLIP, the features of some classes, how views are chosen, and perhaps an adapter.
@@ -139,8 +143,8 @@ class Classifier:
         if not bundle:
             return cls(load_backbone(backbone, pretrained, device, download), read_classes(classes), config)
         trained_on = read_meta(bundle)["backbone"]
-        if backbone is None:
-            backbone, pretrained = trained_on.get("name"), trained_on.get("pretrained")
+        if backbone is None and pretrained is None:
+            backbone, pretrained = trained_on["name"], trained_on["pretrained"]
         frozen = load_backbone(backbone, pretrained, device, download)
         adapter = load_bundle(bundle, frozen)
         return cls(frozen, adapter.classes if classes is None else read_classes(classes), config, adapter)
@@ -163,8 +167,12 @@ class Classifier:
         return 0 if self.adapter is None else self.adapter.version
 
     def with_classes(self, classes: str | Path | Sequence[str] | None) -> Classifier:
-        """The same backbone with other classes; only sentences it has not met are encoded. Errors as in `load`."""
-        return Classifier(self.backbone, read_classes(classes), self.config, self.adapter)
+        """The same with other classes, None being those of `load`; only sentences it has not met are encoded.
+
+        Errors as in `load`.
+        """
+        own = self.adapter.classes if classes is None and self.adapter is not None else read_classes(classes)
+        return Classifier(self.backbone, own, self.config, self.adapter)
 
     def with_config(self, config: ClassifierConfig) -> Classifier:
         return Classifier(self.backbone, self.descriptions, config, self.adapter)
@@ -201,6 +209,28 @@ class Classifier:
         self, clouds: Sequence[np.ndarray], up: Vector = (0, 0, 1), viewpoint: Vector | None = None
     ) -> Projection:
         """First stage: clouds as weighted depth views. Arguments and errors as in `classify`."""
+        levelled, towards, enough = self._level(clouds, up, viewpoint)
+        points = resample(levelled, self.config.points, self.config.resampling, self.device)
+        chosen, weights, facing = self._choose(torch.from_numpy(towards))
+        chosen, weights = chosen.to(self.device), weights.to(self.device)
+        normalised = normalise(points)
+        images = self._views(normalised, chosen)
+        usable = torch.tensor(enough, dtype=torch.bool, device=self.device)
+        return Projection(images, chosen, weights, normalised, extents(points), usable, facing)
+
+    def view_weights(
+        self, clouds: Sequence[np.ndarray], up: Vector = (0, 0, 1), viewpoint: Vector | None = None
+    ) -> Tensor:
+        """(B, 10) float32: how much each of the ten views would count before any is rendered; rows sum to 1."""
+        _, towards, _ = self._level(clouds, up, viewpoint)
+        chosen, weights, _ = self._choose(torch.from_numpy(towards))
+        return torch.zeros(len(clouds), len(self._directions)).scatter_(1, chosen, weights)
+
+    def _level(
+        self, clouds: Sequence[np.ndarray], up: Vector, viewpoint: Vector | None
+    ) -> tuple[list[np.ndarray], np.ndarray, list[bool]]:
+        """Clouds y up with the sensor's azimuth at +z, unit vectors (B, 3) to the sensor in that frame (zero where it
+        is not known), and which clouds have enough points; one that has not becomes a single point."""
         finite = [finite_points(cloud) for cloud in clouds]
         enough = [len(cloud) >= self.config.min_points for cloud in finite]
         eyes = _viewpoints(viewpoint, len(finite))
@@ -213,13 +243,7 @@ class Classifier:
             if direction is not None:
                 towards[i] = rotation @ (direction / np.linalg.norm(direction))
             levelled.append((cloud @ rotation.T).astype(np.float32) if enough[i] else np.zeros((1, 3), np.float32))
-        points = resample(levelled, self.config.points, self.config.resampling, self.device)
-        chosen, weights, facing = self._choose(torch.from_numpy(towards))
-        chosen, weights = chosen.to(self.device), weights.to(self.device)
-        normalised = normalise(points)
-        images = self._views(normalised, chosen)
-        usable = torch.tensor(enough, dtype=torch.bool, device=self.device)
-        return Projection(images, chosen, weights, normalised, extents(points), usable, facing)
+        return levelled, towards, enough
 
     @torch.inference_mode()
     def encode(self, projection: Projection) -> Tensor:
@@ -227,8 +251,10 @@ class Classifier:
         if self.adapter is None:
             return self._encode(self.backbone, projection, None)
         network = self.adapter.network
-        prompts, _ = network.visual_prompts(projection.points) if len(projection.points) else (None, None)
-        return self._encode(network.backbone, projection, prompts)
+        together = max(1, self.config.max_views // projection.images.shape[1])  # a point encoder's pass is large too
+        parts = [network.visual_prompts(clouds)[0] for clouds in projection.points.split(together) if len(clouds)]
+        given = [prompts for prompts in parts if prompts is not None]
+        return self._encode(network.backbone, projection, torch.cat(given) if given else None)
 
     @torch.inference_mode()
     def encode_frozen(self, projection: Projection) -> Tensor | None:
@@ -279,7 +305,7 @@ class Classifier:
 
     def _judge(self, projection: Projection, features: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (B, K, C) and the weights (B, K) of the views that speak."""
-        logits = self._scale * features @ self.text.T
+        logits = self.scale * features @ self.text.T
         by_entropy = self.config.selection == "entropy" or (self.config.selection == "auto" and not projection.facing)
         return logits, keep_certain(logits, projection.weights) if by_entropy else projection.weights
 
@@ -291,7 +317,7 @@ class Classifier:
         return self.backbone.temperature if self.adapter is None else self.adapter.temperature
 
     @property
-    def _scale(self) -> float:
+    def scale(self) -> float:
         """exp(τ) of METHOD 4, divided by the temperature."""
         return self.backbone.scale * self.backbone.temperature / self.temperature
 

@@ -1,0 +1,152 @@
+"""Objects as training wants them: levelled, of one size, with where the sensor stood; and source objects as the
+target's sensor would see them.
+
+A source is complete, clean shapes; a target's objects are seen from one side. From where, and how far, the target's
+unlabelled objects say themselves: each source object is looked at from such places, and what lies behind is hidden.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from clipoint3d_ros.datasets.objects import Objects
+from clipoint3d_ros.geometry.clouds import level, random_subset
+from clipoint3d_ros.geometry.visibility import visible_points
+
+_FEWEST = 48  # points of a scan; a place that shows fewer is drawn again
+_TRIES = 4
+
+
+@dataclass(frozen=True)
+class Clouds:
+    """M objects of one size.
+
+    points: (M, P, 3) float32, y up, mean at the origin; where a sensor stood its azimuth is at +z.
+    labels: (M,) int64, −1 where not known.
+    seen: (M,) bool, by a sensor from one side, rather than complete.
+    elevation: (M,) float32 radians of the sensor above the object's horizon; 0 where complete.
+    distance: (M,) float32, from the sensor to the object's middle, in the clouds' unit; 0 where complete.
+    metric: whether that unit is the metre.
+    """
+
+    points: Tensor
+    labels: Tensor
+    seen: Tensor
+    elevation: Tensor
+    distance: Tensor
+    metric: bool
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, rows: Tensor) -> Clouds:
+        """The objects of some rows (K,) int64."""
+        return Clouds(
+            self.points[rows],
+            self.labels[rows],
+            self.seen[rows],
+            self.elevation[rows],
+            self.distance[rows],
+            self.metric,
+        )
+
+    def sensors(self) -> np.ndarray:
+        """(M, 3) float32: where each object's sensor stood, in the frame of its points."""
+        direction = np.stack([np.zeros(len(self)), np.sin(self.elevation), np.cos(self.elevation)], 1)
+        return (direction * np.maximum(self.distance.numpy(), 1e-3)[:, None]).astype(np.float32)
+
+
+def levelled(objects: Objects, points: int) -> Clouds:
+    """Objects as clouds of `points` points each (a fixed random subset, repeated where there are fewer)."""
+    clouds = np.zeros((len(objects), points, 3), np.float32)
+    elevation, distance = np.zeros((2, len(objects)), np.float32)
+    for i, cloud in enumerate(objects.clouds):
+        middle = cloud.mean(0, dtype=np.float64)
+        towards = None
+        if objects.viewpoints is not None:
+            towards = objects.viewpoints[i] - middle
+            distance[i] = np.linalg.norm(towards)
+        rotation = level(objects.up, towards)
+        if towards is not None and distance[i] > 0:
+            elevation[i] = np.arcsin(np.clip((rotation @ towards)[1] / distance[i], -1, 1))
+        clouds[i] = ((cloud - middle) @ rotation.T)[random_subset(len(cloud), points)]
+    seen = torch.full((len(objects),), objects.viewpoints is not None)
+    return Clouds(
+        torch.from_numpy(clouds),
+        torch.from_numpy(objects.labels),
+        seen,
+        torch.from_numpy(elevation),
+        torch.from_numpy(distance),
+        objects.metric,
+    )
+
+
+def can_scan(source: Clouds, target: Clouds) -> bool:
+    """Whether `scanned` can show the source as the target's sensor would see it: a complete source, a target whose
+    viewpoints are known, and one unit of both."""
+    return not bool(source.seen.any()) and bool(target.seen.all()) and source.metric == target.metric
+
+
+def scanned(source: Clouds, target: Clouds, scans: int, seed: int) -> Clouds:
+    """Each source object as the target's sensor would see it, from `scans` places that objects of the target were seen
+    from: their elevation and distance, at any azimuth.
+
+    Args:
+        source: complete clouds.
+        target: clouds that a sensor saw; their labels are not looked at.
+        scans: of each source object.
+        seed: of the draw.
+
+    Returns:
+        scans × M clouds, those of one object in a row.
+
+    Raises:
+        ValueError: the two do not suit each other (`can_scan`).
+    """
+    if not len(target) or not can_scan(source, target):
+        raise ValueError("scans need a complete source, a target with known viewpoints, and one unit; set scans to 0")
+    rng = np.random.default_rng(seed)
+    rows = np.arange(len(source)).repeat(scans)
+    clouds, elevations, distances = [], [], []
+    for row in rows:
+        cloud, elevation, distance = _look(source.points[row].numpy(), target, rng)
+        clouds.append(cloud)
+        elevations.append(elevation)
+        distances.append(distance)
+    kept = torch.from_numpy(rows)
+    return Clouds(
+        torch.from_numpy(np.stack(clouds)),
+        source.labels[kept],
+        torch.ones(len(rows), dtype=torch.bool),
+        torch.tensor(elevations, dtype=torch.float32),
+        torch.tensor(distances, dtype=torch.float32),
+        source.metric,
+    )
+
+
+def _look(points: np.ndarray, target: Clouds, rng: np.random.Generator) -> tuple[np.ndarray, float, float]:
+    """One scan of a complete cloud: its points (P, 3), elevation (radians) and distance."""
+    radius = float(np.linalg.norm(points, axis=1).max())
+    for _ in range(_TRIES):
+        place = int(rng.integers(len(target)))
+        elevation, azimuth = float(target.elevation[place]), rng.uniform(0, 2 * np.pi)
+        distance = max(float(target.distance[place]), 2 * radius)
+        turned = points @ _about_vertical(azimuth).T
+        eye = distance * np.array([0, np.sin(elevation), np.cos(elevation)])
+        kept = turned[visible_points(turned, eye)]
+        if len(kept) >= _FEWEST:
+            break
+    towards = eye - kept.mean(0)
+    centred = (kept - kept.mean(0)) @ level((0, 1, 0), towards).T
+    subset = random_subset(len(centred), len(points), int(rng.integers(2**31)))
+    distance = float(np.linalg.norm(towards))
+    return centred[subset].astype(np.float32), float(np.arcsin(towards[1] / distance)), distance
+
+
+def _about_vertical(angle: float) -> np.ndarray:
+    cosine, sine = np.cos(angle), np.sin(angle)
+    return np.array([[cosine, 0, sine], [0, 1, 0], [-sine, 0, cosine]])

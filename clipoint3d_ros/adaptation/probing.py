@@ -1,0 +1,67 @@
+"""A labelled probe set, and the target itself, through a network as it would be served."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from clipoint3d_ros.adaptation.clouds import Clouds
+from clipoint3d_ros.clip.backbone import Backbone
+from clipoint3d_ros.clip.bundle import Adapter
+from clipoint3d_ros.clip.descriptions import Descriptions
+from clipoint3d_ros.clip.network import Network
+from clipoint3d_ros.recognition.classifier import Classifier, ClassifierConfig
+
+BATCH = 32  # objects
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What was said of M objects.
+
+    logits: (M, C) of the selected views, at temperature 1. features: (M, D) unit. labels: (M,), −1 where not known.
+    """
+
+    logits: Tensor
+    features: Tensor
+    labels: Tensor
+
+    @property
+    def macro_accuracy(self) -> float:
+        """Mean over the labelled classes of the share that was right; NaN without labels."""
+        right = self.logits.argmax(1) == self.labels
+        each = [right[self.labels == c].float().mean() for c in self.labels.unique() if c >= 0]
+        return float(torch.stack(each).mean()) if each else float("nan")
+
+    @property
+    def score(self) -> float:
+        """What the best step is chosen by: macro accuracy, and among equals the smaller cross-entropy by class."""
+        loss = F.cross_entropy(self.logits, self.labels, reduction="none")
+        each = [loss[self.labels == c].mean() for c in self.labels.unique() if c >= 0]
+        return self.macro_accuracy - 0.02 * float(torch.stack(each).mean())
+
+
+@torch.no_grad()
+def look_over(served: Network | None, backbone: Backbone, classes: Descriptions, clouds: Clouds) -> Probe:
+    """Classify clouds with a merged network, or the frozen one: sensor-facing views where a sensor stood, else by
+    entropy.
+
+    The logits are those at temperature 1, for a temperature to be fitted to them.
+    """
+    adapter = None if served is None else Adapter(served, classes, temperature=1.0, version=1)
+    classifier = Classifier(backbone, classes, ClassifierConfig(temperature=1.0), adapter)
+    eyes = clouds.sensors() if bool(clouds.seen.all()) else None
+    logits, features = [], []
+    for start in range(0, len(clouds), BATCH):
+        rows = slice(start, start + BATCH)
+        part = list(clouds.points[rows].numpy())
+        projection = classifier.project(part, (0, 1, 0), None if eyes is None else eyes[rows])
+        if not clouds.metric:
+            projection = projection.without_sizes()
+        seen = classifier.encode(projection)
+        logits.append(classifier.logits(projection, seen).cpu())
+        features.append(classifier.object_features(projection, seen).cpu())
+    return Probe(torch.cat(logits), torch.cat(features), clouds.labels)

@@ -1,0 +1,137 @@
+"""`clipoint3d benchmark scenes | pointda | graspnet`: the table of adaptation methods."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from clipoint3d_ros.cli import UsageError
+from clipoint3d_ros.datasets import scenes
+
+DOMAINS = {
+    "pointda": ("modelnet", "shapenet", "scannet"),
+    "graspnet": ("synthetic/kinect", "synthetic/realsense", "real/kinect", "real/realsense"),
+}
+CLASSES = {"pointda": "classes/pointda10.yaml", "graspnet": "classes/graspnetpc10.yaml"}
+SINGLE_VIEWS = ("entropy", "sensor", "all", "random-5", *(f"first-{k}" for k in range(1, 11)))
+SHOWN_BY_VIEWS = "CLIPoint3D-B"
+
+
+@dataclass(frozen=True)
+class ScenesTable:
+    """Gives the protocols of `benchmark scenes`; called in each process."""
+
+    classes: str | None
+    folder: str
+    adapt_on: str
+    score_on: str
+    source: str
+    count: int
+    halves: bool
+
+    def __call__(self) -> Sequence[Any]:
+        from clipoint3d_ros.evaluation.adaptation.protocol import halves_protocols, scenes_protocol
+        from clipoint3d_ros.recognition.classifier import read_classes
+
+        given = (read_classes(self.classes), self.folder, self.adapt_on, self.score_on, self.source, self.count)
+        return halves_protocols(*given) if self.halves else (scenes_protocol(*given),)
+
+
+@dataclass(frozen=True)
+class DomainsTable:
+    """Gives the protocols of `benchmark pointda | graspnet`."""
+
+    kind: str
+    root: str
+    pairs: tuple[tuple[str, str], ...]
+    classes: str | None
+    count: int
+
+    def __call__(self) -> Sequence[Any]:
+        from clipoint3d_ros.evaluation.adaptation.protocol import domains_protocol
+        from clipoint3d_ros.recognition.classifier import read_classes
+        from clipoint3d_ros.resources import config_file
+
+        classes = read_classes(self.classes or config_file(CLASSES[self.kind]))
+        return [domains_protocol(classes, self.kind, self.root, s, t, self.count) for s, t in self.pairs]
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What every table of adaptation methods takes."""
+    table = parser.add_argument_group("adaptation table")
+    table.add_argument("--seeds", metavar="N,N,…", default="0,1,2", help="of shots, weights and draws (%(default)s)")
+    table.add_argument(
+        "--methods", metavar="NAME,…", help="rows; 'ablations' and 'all' are groups (default: the main rows)"
+    )
+    table.add_argument("--recipe", type=Path, metavar="FILE", help="YAML file (config/train/benchmark.yaml)")
+    table.add_argument(
+        "--set", dest="changes", metavar="KEY=VALUE", action="append", default=[], help="change a value of the recipe"
+    )
+    table.add_argument("--jobs", type=int, metavar="N", default=1, help="cells computed at once (%(default)s)")
+    table.add_argument(
+        "--cache", type=Path, metavar="DIR", default=Path("runs/table"), help="results of cells (%(default)s)"
+    )
+    table.add_argument("--plot", type=Path, metavar="FILE", help="draw the table here (.png, .svg or .pdf)")
+
+
+def scenes_table(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """The figures of `benchmark scenes` with adaptation."""
+    scenes.scene_names(folder, args.adapt_on.split(","))
+    scenes.scene_names(folder, args.score_on.split(","))
+    recipe = _recipe(args)
+    count = recipe.training.shots + recipe.training.probe
+    made = ScenesTable(args.classes, str(folder), args.adapt_on, args.score_on, args.source, count, args.halves)
+    told = {"benchmark": "scenes", "adapt_on": args.adapt_on, "score_on": args.score_on, "source": args.source}
+    return _measure(args, made, recipe, told)
+
+
+def domains_table(args: argparse.Namespace) -> dict[str, Any]:
+    """The figures of `benchmark pointda | graspnet`."""
+    known = DOMAINS[args.benchmark]
+    pairs = tuple((s, t) for s in known for t in known if s != t)
+    if args.pairs:
+        words = [pair.partition(":") for pair in args.pairs.lower().split(",")]
+        pairs = tuple((source, target) for source, _, target in words)
+    wrong = [f"{s}:{t}" for s, t in pairs if s not in known or t not in known or s == t]
+    if wrong:
+        raise UsageError(f"--pairs {', '.join(wrong)} must be SOURCE:TARGET of two different of {', '.join(known)}")
+    recipe = _recipe(args)
+    count = recipe.training.shots + recipe.training.probe
+    made = DomainsTable(args.benchmark, str(args.root), pairs, args.classes, count)
+    return _measure(args, made, recipe, {"benchmark": args.benchmark, "root": str(args.root)})
+
+
+def _recipe(args: argparse.Namespace) -> Any:
+    from clipoint3d_ros.adaptation.config import load_recipe
+    from clipoint3d_ros.resources import config_file
+
+    return load_recipe(args.recipe or config_file("train/benchmark.yaml"), args.changes)
+
+
+def _measure(args: argparse.Namespace, made: Any, recipe: Any, told: dict[str, Any]) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from clipoint3d_ros.evaluation.adaptation import rows as table
+    from clipoint3d_ros.evaluation.adaptation.methods import find
+    from clipoint3d_ros.evaluation.adaptation.runs import Plan, Start, protocols_of, run_all
+    from clipoint3d_ros.resources import EMBEDDED
+
+    try:
+        seeds = tuple(int(word) for word in args.seeds.split(","))
+    except ValueError:
+        raise UsageError(f"--seeds {args.seeds} must be whole numbers separated by commas, such as 0,1,2") from None
+    if args.jobs < 1 or len(set(seeds)) < len(seeds):
+        raise UsageError("--jobs must be at least 1, and --seeds must not repeat")
+    starts = tuple(Start(*pair) for pair in (args.models or [(name, None) for name in EMBEDDED]))
+    methods = tuple(method.name for method in find(args.methods))
+    plan = Plan(made, starts, methods, seeds, recipe, args.cache, args.device)
+    protocols = protocols_of(plan)
+    with tqdm(total=len(plan.cells(len(protocols))), unit="cell", desc="table") as bar:
+        looks = run_all(plan, args.jobs, bar.update)
+    by_views = table.by_views(plan, protocols, looks, SHOWN_BY_VIEWS, SINGLE_VIEWS) if SHOWN_BY_VIEWS in methods else []
+    return {**told, "recipe": asdict(recipe), "rows": table.rows(plan, protocols, looks), "views": by_views}

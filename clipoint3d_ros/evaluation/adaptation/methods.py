@@ -1,0 +1,196 @@
+"""The rows of the table: each method takes the same task and gives its looks at the scored objects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+
+from clipoint3d_ros.adaptation.config import LossConfig, Recipe
+from clipoint3d_ros.adaptation.trainer import Material, prepare, train
+from clipoint3d_ros.clip.backbone import Backbone
+from clipoint3d_ros.clip.bundle import Adapter
+from clipoint3d_ros.datasets.objects import Objects
+from clipoint3d_ros.evaluation.adaptation import baselines
+from clipoint3d_ros.evaluation.adaptation.looking import Looks, look
+from clipoint3d_ros.evaluation.adaptation.official import OfficialNetwork, official_objective, official_recipe
+from clipoint3d_ros.evaluation.adaptation.protocol import Protocol
+from clipoint3d_ros.recognition.classifier import Classifier
+
+PLAIN = "entropy"  # the ten-view policy of a method that has no other of its own
+
+
+@dataclass(frozen=True)
+class Task:
+    """One cell of the table: a protocol, a starting point, a recipe with its seed."""
+
+    protocol: Protocol
+    backbone: Backbone
+    recipe: Recipe
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row.
+
+    name: in the table. told: what it is. run: its looks at the scored objects. seeded: whether seeds make it differ.
+    ten_views: how it chooses among all ten views.
+    """
+
+    name: str
+    told: str
+    run: Callable[[Task], Looks]
+    seeded: bool = True
+    ten_views: str = PLAIN
+
+
+def adapted(change: Callable[[Recipe], Recipe] = lambda recipe: recipe) -> Callable[[Task], Looks]:
+    """A method that trains this package's network by a changed recipe."""
+
+    def run(task: Task) -> Looks:
+        recipe = change(task.recipe)
+        finished = train(task.backbone, task.protocol.classes, _material(task, recipe), recipe)
+        return _served(task, finished.network)
+
+    return run
+
+
+def source_only(**network: object) -> Callable[[Recipe], Recipe]:
+    """The recipe on the complete few-shot source alone: no target, no scans."""
+
+    def change(recipe: Recipe) -> Recipe:
+        return Recipe(
+            replace(recipe.network, **network),  # type: ignore[arg-type]
+            blind(recipe.losses),
+            recipe.transport,
+            replace(recipe.training, scans=0),
+        )
+
+    return change
+
+
+def blind(losses: LossConfig) -> LossConfig:
+    """The same without what looks at the target."""
+    return replace(losses, conf=0.0, transport=0.0, proto=0.0, agree=0.0)
+
+
+def varied(section: str, **values: object) -> Callable[[Recipe], Recipe]:
+    """The recipe with some values of one section changed."""
+    return lambda recipe: replace(recipe, **{section: replace(getattr(recipe, section), **values)})
+
+
+def _zero_shot(task: Task) -> Looks:
+    return baselines.zero_shot(task.backbone, task.protocol.classes, task.protocol.scored)
+
+
+def _pointclip(task: Task) -> Looks:
+    return baselines.pointclip(task.backbone, task.protocol.classes, task.protocol.scored)
+
+
+def _linear_probe(task: Task) -> Looks:
+    material = _material(task, source_only()(task.recipe))
+    return baselines.linear_probe(task.backbone, task.protocol.classes, material, task.protocol.scored)
+
+
+def _point_encoder(adversarial: bool) -> Callable[[Task], Looks]:
+    def run(task: Task) -> Looks:
+        recipe = varied("training", scans=0)(task.recipe)
+        # A 3D encoder has the whole cloud for its input, and no CLIP to start from: more points, and twice the steps.
+        config = replace(
+            recipe.training, encoder_points=min(256, recipe.training.points), steps=2 * recipe.training.steps
+        )
+        material = _material(task, recipe)
+        device = task.backbone.device
+        return baselines.point_encoder(
+            task.protocol.classes, material, config, task.protocol.scored, device, adversarial
+        )
+
+    return run
+
+
+def _official(task: Task) -> Looks:
+    recipe = official_recipe(task.recipe)
+    material = _material(task, recipe)
+    finished = train(
+        task.backbone, task.protocol.classes, material, recipe, make=OfficialNetwork, loss=official_objective
+    )
+    return _served(task, finished.network, np.random.default_rng(recipe.training.seed))
+
+
+METHODS: tuple[Method, ...] = (
+    Method("zero-shot", "the frozen model", _zero_shot, seeded=False),
+    Method("PointCLIP", "zero-shot, one sentence a class, all views even", _pointclip, seeded=False, ten_views="all"),
+    Method("linear probe", "source only: logistic regression on frozen features", _linear_probe),
+    Method("prompts only", "source only: prompts and point encoder", adapted(source_only(tuning="none"))),
+    Method("LoRA only", "source only: LoRA in both towers", adapted(source_only(context=0, variant="B"))),
+    Method("PointNet", "a 3D encoder from scratch, source only", _point_encoder(adversarial=False)),
+    Method("DANN", "a 3D encoder from scratch, adversarial alignment", _point_encoder(adversarial=True)),
+    Method("official", "the released recipe, mended until it runs", _official),
+    Method("CLIPoint3D-T", "ours, text tower", adapted(varied("network", variant="T"))),
+    Method("CLIPoint3D-V", "ours, vision tower", adapted(varied("network", variant="V"))),
+    Method("CLIPoint3D-B", "ours, both towers", adapted(varied("network", variant="B"))),
+)
+
+ABLATIONS: tuple[Method, ...] = (
+    *(
+        Method(f"− {name}", f"ours without L_{name}", adapted(varied("losses", **{name: 0.0})))
+        for name in ("ortho", "conf", "transport", "proto", "agree")
+    ),
+    Method("− prompts", "ours without prompts", adapted(varied("network", context=0))),
+    Method("− scans", "ours with a complete source only", adapted(varied("training", scans=0))),
+    Method(
+        "scans only",
+        "source only, seen as the target's sensor would",
+        adapted(lambda recipe: replace(recipe, losses=blind(recipe.losses))),
+    ),
+    *(
+        Method(f"{shots} shots", f"ours with {shots} source objects a class", adapted(varied("training", shots=shots)))
+        for shots in (1, 4, 16)
+    ),
+    *(
+        Method(f"tuning {name}", f"ours by {name} instead of LoRA", adapted(varied("network", tuning=name)))
+        for name in ("bitfit", "layernorm")
+    ),
+)
+
+
+def find(names: str | None) -> tuple[Method, ...]:
+    """Methods by name, separated by commas; None gives the table's own, "ablations" these.
+
+    Raises:
+        ValueError: a name that no method has.
+    """
+    if names is None:
+        return METHODS
+    known = {m.name: m for m in (*METHODS, *ABLATIONS)}
+    found: list[Method] = []
+    for name in (word.strip() for word in names.split(",")):
+        if name == "ablations":
+            found += ABLATIONS
+        elif name == "all":
+            found += [*METHODS, *ABLATIONS]
+        elif name in known:
+            found.append(known[name])
+        else:
+            raise ValueError(f"no method '{name}'; there are {', '.join(known)}, ablations and all")
+    return tuple(dict.fromkeys(found))
+
+
+def _material(task: Task, recipe: Recipe) -> Material:
+    config = recipe.training
+    return _prepared(task.protocol, config.shots, config.probe, config.scans, config.seed, recipe.losses.sees_target)
+
+
+@lru_cache(maxsize=4)
+def _prepared(protocol: Protocol, shots: int, probe: int, scans: int, seed: int, sees_target: bool) -> Material:
+    recipe = Recipe(losses=LossConfig() if sees_target else blind(LossConfig()))
+    training = replace(recipe.training, shots=shots, probe=probe, scans=scans, seed=seed)
+    return prepare(protocol.source(seed), protocol.target, replace(recipe, training=training))
+
+
+def _served(task: Task, network: object, spoil: np.random.Generator | None = None) -> Looks:
+    adapter = Adapter(network.merged(), task.protocol.classes, 1.0, version=1)  # type: ignore[attr-defined]
+    scored: Objects = task.protocol.scored
+    return look(Classifier(task.backbone, task.protocol.classes, adapter=adapter), scored, spoil)

@@ -1,0 +1,139 @@
+"""All cells of a table, in parallel, each kept on disk: a killed benchmark goes on where it stopped."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from clipoint3d_ros.adaptation.config import Recipe
+from clipoint3d_ros.evaluation.adaptation.looking import Looks
+from clipoint3d_ros.evaluation.adaptation.methods import Method, Task, find
+from clipoint3d_ros.evaluation.adaptation.protocol import Protocol
+from clipoint3d_ros.pretraining.config import fingerprint
+
+FORMAT = 1  # of the results on disk; a change of what a method does makes old ones unused
+
+
+@dataclass(frozen=True)
+class Start:
+    """A backbone to start from, as `load_backbone` takes it."""
+
+    name: str
+    pretrained: str | None = None
+
+    @property
+    def title(self) -> str:
+        return f"{self.name} {self.pretrained}" if self.pretrained else self.name
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One method from one start with one seed; `protocol` is its number in the table."""
+
+    protocol: int
+    start: Start
+    method: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A whole table. make: gives its protocols; called in each process, for they hold all clouds.
+
+    make must be picklable. cache: a folder for results. device: where it runs.
+    """
+
+    make: Callable[[], Sequence[Protocol]]
+    starts: tuple[Start, ...]
+    methods: tuple[str, ...]
+    seeds: tuple[int, ...]
+    recipe: Recipe
+    cache: Path
+    device: str | None = None
+
+    def cells(self, protocols: int) -> list[Cell]:
+        """What is to be computed; a method that no seed changes once only."""
+        chosen = find(",".join(self.methods))
+        return [
+            Cell(protocol, start, method.name, seed)
+            for seed in self.seeds
+            for protocol in range(protocols)
+            for start in self.starts
+            for method in chosen
+            if method.seeded or seed == self.seeds[0]
+        ]
+
+
+def run_all(plan: Plan, jobs: int, told: Callable[[], object] = lambda: None) -> dict[Cell, Looks]:
+    """Every cell's looks.
+
+    Args:
+        plan: the table.
+        jobs: processes, each with its share of the cores; 1 works in this one.
+        told: called after each cell.
+    """
+    cells = plan.cells(len(protocols_of(plan)))
+    found: dict[Cell, Looks] = {}
+    if jobs <= 1:
+        for cell in cells:
+            found[cell] = run_cell(plan, cell)
+            told()
+        return found
+    threads = max((os.cpu_count() or 1) // jobs, 1)
+    # Spawned, not forked: open3d's and torch's threads do not survive a fork.
+    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_threads, initargs=(threads,)) as pool:
+        waiting = {pool.submit(run_cell, plan, cell): cell for cell in cells}
+        for done in as_completed(waiting):
+            found[waiting[done]] = done.result()
+            told()
+    return {cell: found[cell] for cell in cells}
+
+
+def run_cell(plan: Plan, cell: Cell) -> Looks:
+    """One cell, from disk where it is there."""
+    protocol, backbone = protocols_of(plan)[cell.protocol], _backbone(cell.start, plan.device)
+    recipe = plan.recipe.seeded(cell.seed)
+    key = fingerprint(FORMAT, asdict(recipe), protocol.digest, backbone.checksum, cell.method)
+    path = plan.cache / f"{key}.npz"
+    if path.is_file():
+        with np.load(path, allow_pickle=False) as stored:
+            return Looks(torch.from_numpy(stored["logits"]), torch.from_numpy(stored["facing"]))
+    looks = find(cell.method)[0].run(Task(protocol, backbone, recipe))
+    plan.cache.mkdir(parents=True, exist_ok=True)
+    beside = plan.cache / f"{key}.{os.getpid()}.part.npz"
+    np.savez_compressed(beside, logits=looks.logits.numpy(), facing=looks.facing.numpy())
+    beside.replace(path)
+    return looks
+
+
+def protocols_of(plan: Plan) -> Sequence[Protocol]:
+    """The plan's protocols, read once in a process."""
+    return _protocols(plan.make)
+
+
+@lru_cache(maxsize=1)
+def _protocols(make: Callable[[], Sequence[Protocol]]) -> Sequence[Protocol]:
+    return make()
+
+
+@lru_cache(maxsize=2)
+def _backbone(start: Start, device: str | None):  # type: ignore[no-untyped-def]
+    from clipoint3d_ros.clip.backbone import load_backbone
+
+    return load_backbone(start.name, start.pretrained, device)
+
+
+def _threads(count: int) -> None:
+    torch.set_num_threads(count)
+
+
+def chosen_methods(plan: Plan) -> Iterable[Method]:
+    return find(",".join(plan.methods))
