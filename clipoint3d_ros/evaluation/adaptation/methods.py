@@ -36,6 +36,7 @@ class Method:
     """One row.
 
     name: in the table. told: what it is. run: its looks at the scored objects. seeded: whether seeds make it differ.
+    clip: whether it starts from the backbone; one that does not is computed once for all starts.
     ten_views: how it chooses among all ten views.
     """
 
@@ -43,6 +44,7 @@ class Method:
     told: str
     run: Callable[[Task], Looks]
     seeded: bool = True
+    clip: bool = True
     ten_views: str = PLAIN
 
 
@@ -125,8 +127,8 @@ METHODS: tuple[Method, ...] = (
     Method("linear probe", "source only: logistic regression on frozen features", _linear_probe),
     Method("prompts only", "source only: prompts and point encoder", adapted(source_only(tuning="none"))),
     Method("LoRA only", "source only: LoRA in both towers", adapted(source_only(context=0, variant="B"))),
-    Method("PointNet", "a 3D encoder from scratch, source only", _point_encoder(adversarial=False)),
-    Method("DANN", "a 3D encoder from scratch, adversarial alignment", _point_encoder(adversarial=True)),
+    Method("PointNet", "a 3D encoder from scratch, source only", _point_encoder(adversarial=False), clip=False),
+    Method("DANN", "a 3D encoder from scratch, adversarial alignment", _point_encoder(adversarial=True), clip=False),
     Method("official", "the released recipe, mended until it runs", _official),
     Method("CLIPoint3D-T", "ours, text tower", adapted(varied("network", variant="T"))),
     Method("CLIPoint3D-V", "ours, vision tower", adapted(varied("network", variant="V"))),

@@ -125,7 +125,7 @@ def _block(
     policies = {m.name: m.ten_views if views == "ten" else "sensor" for m in methods}
     for method in methods:
         seeds = plan.seeds if method.seeded else plan.seeds[:1]
-        seen = [looks[Cell(number, start, method.name, seed)] for seed in seeds]
+        seen = [looks[Cell(number, start, method.name, seed).of(method, plan)] for seed in seeds]
         predictions = [each.choose(policies[method.name]).argmax(1).numpy() for each in seen]
         by_method[method.name] = count(predictions, protocol.scored)
     base = max((n for n in SOURCE_ONLY if n in by_method), key=lambda n: by_method[n].macro().mean(), default=None)

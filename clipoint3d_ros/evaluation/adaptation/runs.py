@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -43,6 +43,11 @@ class Cell:
     method: str
     seed: int
 
+    def of(self, method: Method, plan: Plan) -> Cell:
+        """The cell that holds what `method` says here: the first seed's or start's where these change nothing."""
+        seed = self.seed if method.seeded else plan.seeds[0]
+        return Cell(self.protocol, self.start if method.clip else plan.starts[0], method.name, seed)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -60,7 +65,7 @@ class Plan:
     device: str | None = None
 
     def cells(self, protocols: int) -> list[Cell]:
-        """What is to be computed; a method that no seed changes once only."""
+        """What is to be computed; a method that no seed or no start changes once only."""
         chosen = find(",".join(self.methods))
         return [
             Cell(protocol, start, method.name, seed)
@@ -68,7 +73,7 @@ class Plan:
             for protocol in range(protocols)
             for start in self.starts
             for method in chosen
-            if method.seeded or seed == self.seeds[0]
+            if (method.seeded or seed == self.seeds[0]) and (method.clip or start == self.starts[0])
         ]
 
 
@@ -101,14 +106,15 @@ def run_cell(plan: Plan, cell: Cell) -> Looks:
     """One cell, from disk where it is there."""
     protocol, backbone = protocols_of(plan)[cell.protocol], _backbone(cell.start, plan.device)
     recipe = plan.recipe.seeded(cell.seed)
-    key = fingerprint(FORMAT, asdict(recipe), protocol.digest, backbone.checksum, cell.method)
-    path = plan.cache / f"{key}.npz"
+    method = find(cell.method)[0]
+    own = backbone.checksum if method.clip else None
+    path = plan.cache / f"{fingerprint(FORMAT, asdict(recipe), protocol.digest, own, cell.method)}.npz"
     if path.is_file():
         with np.load(path, allow_pickle=False) as stored:
             return Looks(torch.from_numpy(stored["logits"]), torch.from_numpy(stored["facing"]))
-    looks = find(cell.method)[0].run(Task(protocol, backbone, recipe))
+    looks = method.run(Task(protocol, backbone, recipe))
     plan.cache.mkdir(parents=True, exist_ok=True)
-    beside = plan.cache / f"{key}.{os.getpid()}.part.npz"
+    beside = path.with_suffix(f".{os.getpid()}.part.npz")
     np.savez_compressed(beside, logits=looks.logits.numpy(), facing=looks.facing.numpy())
     beside.replace(path)
     return looks
@@ -133,7 +139,3 @@ def _backbone(start: Start, device: str | None):  # type: ignore[no-untyped-def]
 
 def _threads(count: int) -> None:
     torch.set_num_threads(count)
-
-
-def chosen_methods(plan: Plan) -> Iterable[Method]:
-    return find(",".join(plan.methods))
