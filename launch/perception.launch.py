@@ -23,7 +23,10 @@ ARGUMENTS = [
         description="topic of sensor_msgs/PointCloud2: labelled clouds, or one cloud per object",
     ),
     DeclareLaunchArgument(
-        "bundle", default_value="", description="folder of an adapter bundle; empty serves the frozen model"
+        "bundle",
+        default_value="",
+        description="folder of an adapter bundle; empty leaves it to params_file, where it is empty, the frozen model, "
+        "unless changed",
     ),
     DeclareLaunchArgument(
         "classes",
@@ -76,8 +79,8 @@ def perception(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 
     if given("adaptation") != "off":
         raise RuntimeError(
-            f"adaptation:={given('adaptation')} is not served by this version of clipoint3d_ros, which recognises "
-            "with the frozen model only; leave the argument out or set adaptation:=off"
+            f"adaptation:={given('adaptation')} is not served by this version of clipoint3d_ros, whose adapters do not "
+            "learn while they serve; leave the argument out or set adaptation:=off"
         )
     words = {name: given(name) for name in ("bundle", "classes", "device") if given(name)}
     parameters = {name: ParameterValue(word, value_type=str) for name, word in words.items()}

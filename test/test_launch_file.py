@@ -53,6 +53,19 @@ def test_it_starts_the_lifecycle_node(module, context):
     assert (node.node_package, node.node_executable) == ("clipoint3d_ros", "perception_node")
 
 
+def test_a_bundle_is_passed_to_the_node_and_an_empty_one_leaves_it_to_the_parameter_file(module, context):
+    def parameters():
+        from launch_ros.utilities import evaluate_parameters
+
+        (node,) = module.perception(context)
+        given = [each for each in evaluate_parameters(context, node._Node__parameters) if isinstance(each, dict)]
+        return {name: value for each in given for name, value in each.items()}
+
+    assert "bundle" not in parameters()
+    context.launch_configurations["bundle"] = "/some/bundle 2"
+    assert parameters()["bundle"] == "/some/bundle 2"
+
+
 def test_adaptation_is_refused_in_words(module, context):
     context.launch_configurations["adaptation"] = "statistics"
     with pytest.raises(RuntimeError, match="adaptation:=statistics is not served by this version"):

@@ -23,8 +23,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from clipoint3d_ros.clip.backbone import Backbone
-from clipoint3d_ros.clip.descriptions import Descriptions, checked_descriptions
+from clipoint3d_ros.clip.descriptions import Descriptions, checked_descriptions, describe
 from clipoint3d_ros.clip.network import Network, NetworkConfig
+from clipoint3d_ros.clip.text import class_prompts
 from clipoint3d_ros.geometry.views import ViewConfig
 
 FORMAT = 1
@@ -35,7 +36,9 @@ _KEYS: dict[str, Any] = {
     "network": dict, "classes": list, "descriptions": list, "template": str, "temperature": (int, float),
     "probe": dict, "training": dict,
 }  # fmt: skip
+_BACKBONE: dict[str, Any] = {"name": str, "pretrained": (str, type(None)), "checksum": str}
 _STATISTICS = ("mean", "variance", "count")
+_NUMBERS = (torch.float32, torch.float16, torch.bfloat16, torch.int64)
 
 
 class BundleError(ValueError):
@@ -86,8 +89,12 @@ def save_bundle(folder: str | Path, network: Network, frozen: Backbone, adapter:
         network: the network before the merge, whose parameters are kept.
         frozen: the backbone it was made from.
         adapter: everything else that is written.
+
+    Raises:
+        BundleError: the folder holds other things than a bundle, which would be lost.
     """
-    folder = Path(folder)
+    folder = Path(folder).resolve()  # a link stays, and "." has a name
+    _refuse_to_replace_others(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     shutil.rmtree(beside, ignore_errors=True)
@@ -113,6 +120,8 @@ def save_bundle(folder: str | Path, network: Network, frozen: Backbone, adapter:
         "training": dict(adapter.training),
     }
     (beside / META_FILE).write_text(json.dumps(meta, indent=1) + "\n")
+    for path in (beside / WEIGHTS_FILE, beside / META_FILE, beside):
+        _to_disk(path)
     _replace(beside, folder)
     return folder
 
@@ -143,11 +152,19 @@ def read_meta(folder: str | Path) -> dict[str, Any]:
     for name, wanted in _KEYS.items():
         if not isinstance(meta[name], wanted) or isinstance(meta[name], bool):
             raise BundleError(f"'{name}' of {path} is {type(meta[name]).__name__}; the format wants another type")
+    for name, wanted in _BACKBONE.items():
+        if not isinstance(meta["backbone"].get(name, ...), wanted):
+            raise BundleError(f"'backbone' of {path} has no '{name}' of the right type; train the adapter again")
     if not 0 < meta["version"] < 2**31:
         raise BundleError(f"'version' of {path} is {meta['version']}; versions are 1 to {2**31 - 1}")
     if not 1e-3 < meta["temperature"] < 1e3:
         raise BundleError(f"'temperature' of {path} is {meta['temperature']}; it must lie between 0.001 and 1000")
     return meta
+
+
+def bundled_classes(folder: str | Path) -> Descriptions:
+    """The classes a bundle was trained for, without its weights; errors as in `read_meta`."""
+    return _classes(read_meta(folder), Path(folder))
 
 
 def load_bundle(folder: str | Path, frozen: Backbone) -> Adapter:
@@ -159,7 +176,7 @@ def load_bundle(folder: str | Path, frozen: Backbone) -> Adapter:
 
     Raises:
         BundleError: a foreign, truncated or damaged bundle, or one of another backbone, preprocessing, projection or
-            shape; the message names the difference.
+            shape, or whose answers are not finite; the message names the difference.
     """
     meta = read_meta(folder)
     place = _standing(Path(folder))
@@ -168,14 +185,18 @@ def load_bundle(folder: str | Path, frozen: Backbone) -> Adapter:
     _check_same("views", meta["views"], asdict(ViewConfig()), place)
     config = _network_config(meta["network"], place)
     tensors = _read_tensors(place / WEIGHTS_FILE)
-    network = Network(frozen, config)
+    if json.dumps(read_meta(folder)) != json.dumps(meta):
+        raise BundleError(f"bundle '{place}' was replaced while it was read; load it again")
+    classes = _classes(meta, place)
     try:
-        classes = checked_descriptions(meta["classes"], meta["descriptions"], meta["template"], f"{place / META_FILE}")
+        network = Network(frozen, config)
         network.load_adapter({k[8:]: v for k, v in tensors.items() if k.startswith("adapter.")})
+        served = network.merged()
+        _check_finite(served, frozen, classes)
     except ValueError as error:
         raise BundleError(f"bundle '{place}': {error}") from error
     return Adapter(
-        network.merged(),
+        served,
         classes,
         float(meta["temperature"]),
         meta["version"],
@@ -186,12 +207,32 @@ def load_bundle(folder: str | Path, frozen: Backbone) -> Adapter:
     )
 
 
+def _classes(meta: dict[str, Any], place: Path) -> Descriptions:
+    try:
+        return checked_descriptions(meta["classes"], meta["descriptions"], meta["template"], f"{place / META_FILE}")
+    except ValueError as error:
+        raise BundleError(f"bundle '{place}': {error}") from error
+
+
+@torch.no_grad()
+def _check_finite(network: Network, frozen: Backbone, classes: Descriptions) -> None:
+    """Raises ValueError where finite weights overflow on the way to an embedding."""
+    size = frozen.preprocessing.size
+    cloud = torch.linspace(-1, 1, 3 * 64, device=frozen.device).reshape(1, 64, 3)
+    view = torch.linspace(0, 1, size * size, device=frozen.device).reshape(1, size, size)
+    seen = network.views(view, network.visual_prompts(cloud)[0], None)
+    said = network.text(class_prompts(frozen, describe(classes.names[:1]), network.config.context))
+    for what, embeddings in (("a view", seen), ("a class", said)):
+        if not torch.isfinite(embeddings).all():
+            raise ValueError(f"its answer to {what} is not finite, so its weights are damaged; train the adapter again")
+
+
 def _check_backbone(meta: dict[str, Any], frozen: Backbone, place: Path) -> None:
     trained = meta["backbone"]
-    if trained.get("checksum") != frozen.checksum:
+    if trained["checksum"] != frozen.checksum:
         raise BundleError(
-            f"bundle '{place}' belongs to backbone '{trained.get('name')}' with weights of checksum "
-            f"{str(trained.get('checksum'))[:12]}…, but this backbone is '{frozen.name}' with {frozen.checksum[:12]}…; "
+            f"bundle '{place}' belongs to backbone '{trained['name']}' with weights of checksum "
+            f"{trained['checksum'][:12]}…, but this backbone is '{frozen.name}' with {frozen.checksum[:12]}…; "
             "name the backbone it was trained on"
         )
 
@@ -228,9 +269,13 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     except (SafetensorError, OSError, ValueError) as error:
         raise BundleError(f"{path} is truncated or no safetensors file ({error}); copy the bundle again") from error
-    foreign = [n for n in tensors if not n.startswith("adapter.") and n.removeprefix("statistics.") not in _STATISTICS]
+    statistics = {f"statistics.{name}" for name in _STATISTICS}
+    foreign = [name for name in tensors if not name.startswith("adapter.") and name not in statistics]
     if foreign:
         raise BundleError(f"{path} has unknown tensors {', '.join(sorted(foreign)[:3])}")
+    for name, tensor in tensors.items():
+        if tensor.dtype not in _NUMBERS:
+            raise BundleError(f"{name} of {path} is {tensor.dtype}; a bundle's weights are torch.float32")
     return tensors
 
 
@@ -244,6 +289,28 @@ def _statistics(tensors: dict[str, Tensor], classes: int, width: int, place: Pat
             there = tuple(found[name].shape) if name in found else "missing"
             raise BundleError(f"bundle '{place}': statistics '{name}' is {there}, but must be finite and {shape}")
     return ClassStatistics(**found)
+
+
+def _refuse_to_replace_others(folder: Path) -> None:
+    if not folder.exists() or (folder / META_FILE).is_file():
+        return
+    others = ["a file's content"]
+    if folder.is_dir():
+        others = sorted(path.name for path in folder.iterdir())
+    if others:
+        raise BundleError(
+            f"'{folder}' is no bundle and holds {', '.join(others[:3])}, which a bundle of that name would replace; "
+            "choose a folder that is new or empty"
+        )
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until a file or folder is written: a rename must not outlive its content when the power goes."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _replace(new: Path, folder: Path) -> None:
@@ -261,4 +328,7 @@ def _aside(folder: Path) -> Path:
 
 def _standing(folder: Path) -> Path:
     """The bundle of that name, or the one that stood aside when its successor's writer was killed."""
-    return _aside(folder) if not folder.exists() and _aside(folder).is_dir() else folder
+    if folder.exists():
+        return folder
+    aside = _aside(folder.resolve())  # it stands beside what a link means
+    return aside if aside.is_dir() else folder

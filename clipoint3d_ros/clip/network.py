@@ -40,11 +40,13 @@ class NetworkConfig:
             raise ValueError(f"variant '{self.variant}' is none of {', '.join(VARIANTS)}")
         if self.tuning not in TUNINGS:
             raise ValueError(f"tuning '{self.tuning}' is none of {', '.join(TUNINGS)}")
-        if self.rank < 1 or not self.alpha > 0 or not 0 <= self.dropout < 1:
+        if not 1 <= self.rank <= 256 or not self.alpha > 0 or not 0 <= self.dropout < 1:
             raise ValueError(
-                f"rank must be at least 1, alpha above 0 and dropout in [0, 1), but they are {self.rank}, "
+                f"rank must be 1 to 256, alpha above 0 and dropout in [0, 1), but they are {self.rank}, "
                 f"{self.alpha} and {self.dropout}"
             )
+        if self.heads < 1:
+            raise ValueError(f"heads must be at least 1, but are {self.heads}")
         if not 0 <= self.context <= 16:
             raise ValueError(f"context must be 0 to 16 tokens, but is {self.context}")
         if self.tuning == "none" and self.context == 0:

@@ -17,10 +17,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "files", nargs="+", type=Path, metavar="FILE", help="cloud (.pcd .ply .xyz .npy …) or mesh (.obj .stl …)"
     )
     parser.add_argument(
-        "--classes", metavar="FILE", help="class file, or names separated by commas (default: tabletop)"
+        "--classes",
+        metavar="FILE",
+        help="class file, or names separated by commas (default: the bundle's, else tabletop)",
     )
-    parser.add_argument("--bundle", metavar="DIR", help="adapter to serve")
-    parser.add_argument("--backbone", help="open_clip architecture, or local-dir:FOLDER (default: the embedded model)")
+    parser.add_argument("--bundle", metavar="DIR", help="adapter to serve, as a folder (default: the frozen model)")
+    parser.add_argument(
+        "--backbone",
+        help="open_clip architecture, or local-dir:FOLDER (default: the bundle's, else the embedded model)",
+    )
     parser.add_argument("--pretrained", help="the architecture's tag or checkpoint")
     parser.add_argument("--download", action="store_true", help="fetch the tag's weights once if they are not here")
     vector: dict[str, Any] = {"nargs": 3, "type": _number, "metavar": ("X", "Y", "Z")}

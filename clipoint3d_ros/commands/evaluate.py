@@ -35,10 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     parser.add_argument("bags", metavar="BAG", nargs="+", type=Path, help="rosbag2 folder, .mcap or .db3 file")
     model = parser.add_argument_group("model")
-    model.add_argument("--bundle", metavar="D", type=Path, help="adapter bundle (not in this version)")
-    model.add_argument("--backbone", metavar="N", default="", help="open_clip model; default: the embedded one")
+    model.add_argument("--bundle", metavar="D", default="", help="adapter bundle, scored beside its frozen model")
+    model.add_argument("--backbone", metavar="N", default="", help="open_clip model; default: the bundle's or embedded")
     model.add_argument("--pretrained", metavar="T", default="", help="weight tag or checkpoint of --backbone")
-    model.add_argument("--classes", metavar="FILE", default="", help="class file; default: the eight tabletop classes")
+    model.add_argument("--classes", metavar="FILE", default="", help="class file; default: the bundle's or tabletop")
     model.add_argument("--selection", choices=("auto", "sensor", "entropy", "all"), help="which views decide")
     model.add_argument("--device", help="torch device; default: a GPU where there is one")
     model.add_argument(
@@ -108,8 +108,6 @@ def write_json(path: Path, figures: dict[str, Any]) -> None:
 
 
 def _refuse_what_is_to_come(args: argparse.Namespace) -> None:
-    if args.bundle is not None:
-        raise CommandError(f"--bundle {args.bundle}: this version scores the frozen model only; leave --bundle away")
     if args.adapt != "off":
         raise CommandError(f"--adapt {args.adapt}: this version does not adapt yet; use --adapt off")
     if args.pretrained and not args.backbone:
@@ -124,6 +122,8 @@ def _refuse_what_is_to_come(args: argparse.Namespace) -> None:
 def _parameters(args: argparse.Namespace) -> dict[str, Any]:
     """The node's parameters that differ from its defaults; `unknown` is off, as accuracy needs it."""
     parameters: dict[str, Any] = {"unknown_below": 0.0}
+    if args.bundle:  # the node may run in another folder
+        parameters["bundle"] = str(Path(args.bundle).absolute())
     for name in ("backbone", "pretrained", "classes", "selection", "device"):
         if getattr(args, name):
             parameters[name] = getattr(args, name)
@@ -138,7 +138,7 @@ def _parameters(args: argparse.Namespace) -> dict[str, Any]:
             parameters[name] = yaml.safe_load(value)
         except yaml.YAMLError:
             raise CommandError(f"--param {word}: {value!r} is no YAML value") from None
-    for name in ("classes", "pretrained"):  # the node may run in another folder
+    for name in ("classes", "pretrained"):  # likewise
         if Path(parameters.get(name, "")).is_file():
             parameters[name] = str(Path(parameters[name]).resolve())
     return parameters
@@ -152,8 +152,11 @@ def _refuse_what_a_bag_cannot_give(config: PerceptionConfig) -> None:
 
 
 def _class_names(config: PerceptionConfig) -> tuple[str, ...]:
+    from clipoint3d_ros.clip.bundle import bundled_classes
     from clipoint3d_ros.recognition.classifier import read_classes
 
+    if config.bundle and config.class_source is None:
+        return bundled_classes(config.bundle).names
     return read_classes(config.class_source).names
 
 
@@ -179,6 +182,7 @@ def _offline(
 
     config = build(PerceptionConfig, parameters)
     classifier = Classifier.load(
+        bundle=config.bundle or None,
         backbone=config.backbone or None,
         pretrained=config.pretrained or None,
         classes=config.class_source,

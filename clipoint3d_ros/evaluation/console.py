@@ -8,7 +8,7 @@ from typing import Any
 
 def summary(figures: Mapping[str, Any]) -> str:
     """Accuracy table by class, confusion matrix, drops and latency, from the figures of `scoring.score`."""
-    return "\n\n".join([_accuracy_table(figures), _confusion(figures["confusion"]), _footer(figures)])
+    return "\n\n".join([_accuracy_table(figures), _confusion(figures), _footer(figures)])
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
@@ -25,8 +25,13 @@ def percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f} %"
 
 
+def models_of(figures: Mapping[str, Any]) -> list[str]:
+    """The models that were scored, the one that served last."""
+    return ["frozen"] if figures["adapted"] is None else ["frozen", "adapted"]
+
+
 def _accuracy_table(figures: Mapping[str, Any]) -> str:
-    models = ["frozen"] if figures["adapted"] is None else ["frozen", "adapted"]
+    models = models_of(figures)
     rows = [["class", "objects", *models]]
     for name, row in figures["per_class"].items():
         rows.append([name, str(row["n"]), *(percent(row[model]) for model in models)])
@@ -39,9 +44,10 @@ def _accuracy_table(figures: Mapping[str, Any]) -> str:
     return aligned(rows)
 
 
-def _confusion(confusion: Mapping[str, Any]) -> str:
+def _confusion(figures: Mapping[str, Any]) -> str:
+    confusion, served = figures["confusion"], models_of(figures)[-1]
     names = confusion["classes"]
-    rows = [["truth \\ answer", *names]]
+    rows = [["truth \\ answer" if served == "frozen" else f"truth \\ {served}", *names]]
     rows += [[name, *map(str, counts)] for name, counts in zip(names, confusion["matrix"], strict=True)]
     return aligned(rows)
 
@@ -52,6 +58,8 @@ def _footer(figures: Mapping[str, Any]) -> str:
         f"{figures['frames']} frames, {figures['dropped_frames']} dropped; "
         f"{figures['objects']} objects scored of {figures['instances']}"
     ]
+    if figures["adapted"] is not None:
+        lines.append(f"adapter version {', '.join(map(str, figures['adapter_versions'])) or '-'}")
     if latency["p50"] is not None:
         lines.append("latency " + ", ".join(f"{name} {value:.0f} ms" for name, value in latency.items()))
     if unknown["rate"] is not None:

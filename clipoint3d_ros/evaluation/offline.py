@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,6 +22,9 @@ class Recogniser(Protocol):
 
     @property
     def classes(self) -> Sequence[str]: ...
+
+    @property
+    def version(self) -> int: ...
 
     def classify(
         self, clouds: list[np.ndarray], up: Any = (0, 0, 1), viewpoint: Any = None
@@ -43,30 +46,36 @@ def replay_offline(
         told: called with the number of frames done since the last call.
 
     Returns:
-        The answers; a cloud the node would refuse has none. Latency is reading and classifying.
+        The answers, with an adapter's beside the frozen model's; a cloud the node would refuse has none. Latency is
+        reading and classifying.
     """
-    answers = {}
+    frozen, adapted = {}, {}
     for number, bag in enumerate(bags):
         for cloud in bag.clouds():
             start = time.monotonic()
             try:
-                objects = _answer(bag.decode(cloud), classifier, config)
+                recognitions = _recognise(bag.decode(cloud), classifier, config)
             except CloudError:
-                objects = None  # the node warns, publishes nothing and goes on
-            if objects is not None:
-                answers[FrameKey(number, cloud.stamp)] = FrameAnswer(objects, time.monotonic() - start)
+                recognitions = None  # the node warns, publishes nothing and goes on
+            if recognitions is not None:
+                key, latency = FrameKey(number, cloud.stamp), time.monotonic() - start
+                own = {name: answer.frozen or answer for name, answer in recognitions.items()}
+                frozen[key] = FrameAnswer(_best(own), latency)
+                adapted[key] = FrameAnswer(_best(recognitions), latency, classifier.version)
             told(1)
-    return Replayed(tuple(classifier.classes), answers)
+    return Replayed(tuple(classifier.classes), frozen, adapted if classifier.version else None)
 
 
-def _answer(cloud: Any, classifier: Recogniser, config: PerceptionConfig) -> dict[str, Answer]:
+def _recognise(cloud: Any, classifier: Recogniser, config: PerceptionConfig) -> dict[str, Recognition]:
+    """{segment id: recognition} of a cloud."""
     stand = standpoint(cloud.header.frame_id, cloud.header.stamp, config.frames)
     segments = read_segments(cloud, config.segments)
     if not segments:
         return {}
     recognitions = classifier.classify([s.points for s in segments], up=stand.up, viewpoint=stand.viewpoint)
-    best = [recognition.top(1)[0] for recognition in recognitions]
-    return {
-        segment.id: Answer(label, min(max(score, 0.0), 1.0))
-        for segment, (label, score) in zip(segments, best, strict=True)
-    }
+    return {segment.id: recognition for segment, recognition in zip(segments, recognitions, strict=True)}
+
+
+def _best(recognitions: Mapping[str, Recognition]) -> dict[str, Answer]:
+    best = {name: recognition.top(1)[0] for name, recognition in recognitions.items()}
+    return {name: Answer(label, min(max(score, 0.0), 1.0)) for name, (label, score) in best.items()}

@@ -72,7 +72,7 @@ def replay(
     Args:
         bags: played one after another to the same node.
         classes: the names the node's answers choose from.
-        parameters: of the node.
+        parameters: of the node; with a `bundle`, its frozen answers are taken in as well.
         config: pace and time-outs.
         told: called with the number of frames sent since the last call.
 
@@ -83,38 +83,39 @@ def replay(
         ReplayError: the node does not start, does not answer, or ends; the message quotes its last output.
     """
     config = config or ReplayConfig()
-    graph = Graph()
-    answers: dict[FrameKey, FrameAnswer] = {}
+    graph, bundled = Graph(), bool(parameters.get("bundle"))
+    served: dict[FrameKey, FrameAnswer] = {}
+    frozen: dict[FrameKey, FrameAnswer] = {}
     # The node is left first: Fast DDS 3.2 with LARGE_DATA may wait for ever for an open TCP channel when a participant
     # is destroyed. A node that does ends itself by an alarm; once it is gone its channels are closed for our end.
     with (
         environment(graph.environment()),
-        _sensor(graph) as sensor,
+        _sensor(graph, bundled) as sensor,
         NodeProcess(graph, parameters) as node,
     ):
         probe = _blank_cloud(_labels(parameters))
         sensor.find(node, probe, config.start_timeout)
         for number, bag in enumerate(bags):
             play = _in_step if config.wait else _at_rate
-            found = play(bag.clouds(), sensor, node, config, told)
-            answers.update({FrameKey(number, stamp): answer for stamp, answer in found.items()})
-    return Replayed(tuple(classes), answers)
+            play(bag.clouds(), sensor, node, config, told)
+            for answers, found in ((served, sensor.answers()), (frozen, sensor.frozen_answers())):
+                answers.update({FrameKey(number, stamp): answer for stamp, answer in found.items()})
+    return Replayed(tuple(classes), frozen, served) if bundled else Replayed(tuple(classes), served)
 
 
 def _in_step(
     clouds: Iterator[Cloud], sensor: _Sensor, node: NodeProcess, config: ReplayConfig, told: Callable[[int], object]
-) -> dict[int, FrameAnswer]:
+) -> None:
     sensor.begin()
     for cloud in clouds:
         sensor.send(cloud)
         sensor.await_answer(cloud.stamp, config.timeout, node)
         told(1)
-    return sensor.answers()
 
 
 def _at_rate(
     clouds: Iterator[Cloud], sensor: _Sensor, node: NodeProcess, config: ReplayConfig, told: Callable[[int], object]
-) -> dict[int, FrameAnswer]:
+) -> None:
     sensor.begin()
     start, first, last = time.monotonic(), None, None
     for cloud in clouds:  # the next cloud is read before the sleep, so that reading does not delay it
@@ -127,24 +128,33 @@ def _at_rate(
         told(1)
     if last is not None:
         sensor.await_answer(last, config.timeout, node)  # answers come in order: after the last there are no more
-    return sensor.answers()
 
 
 class _Sensor:
-    """The replay's end of the wire: sends clouds, notes when, and takes in the answers of one bag at a time."""
+    """The replay's end of the wire: sends clouds, notes when, and takes in the answers of one bag at a time.
 
-    def __init__(self, context: Any, graph: Graph) -> None:
+    With `bundled`, an answer is whole when the frozen model's of the same stamp is here too, and the adapter's version
+    is known.
+    """
+
+    def __init__(self, context: Any, graph: Graph, bundled: bool) -> None:
         self._node = rclpy.create_node("replay", namespace=graph.namespace, context=context)
         self._points = self._node.create_publisher(PointCloud2, "perception/input/points", _SENSOR)
         self._answer_topic = self._node.create_subscription(
             Detection3DArray, "perception/output/detections", self._on_detections, _ANSWERS
         )
+        self._bundled = bundled
+        if bundled:
+            self._node.create_subscription(
+                Detection3DArray, "perception/output/frozen_detections", self._on_frozen_detections, _ANSWERS
+            )
         self._node.create_subscription(VisionInfo, "perception/output/vision_info", self._on_vision_info, _LATCHED)
         self._executor = SingleThreadedExecutor(context=context)
         self._executor.add_node(self._node)
         self._arrival = threading.Condition()
         self._sent: dict[int, float] = {}
         self._answers: dict[int, FrameAnswer] = {}
+        self._frozen: dict[int, FrameAnswer] = {}
         self._version = 0
         self._thread = threading.Thread(target=self._spin, daemon=True)
         self._thread.start()
@@ -170,7 +180,7 @@ class _Sensor:
     def begin(self) -> None:
         """Forget what came before; a new bag may repeat the stamps of the last."""
         with self._arrival:
-            self._sent, self._answers = {}, {}
+            self._sent, self._answers, self._frozen = {}, {}, {}
 
     def send(self, cloud: Cloud) -> None:
         """Publish the recorded bytes as they are; decoding and encoding megabytes would only cost time."""
@@ -182,7 +192,7 @@ class _Sensor:
         """Whether the answer to `stamp` came within `timeout` seconds; ReplayError where the node has ended."""
         deadline = time.monotonic() + timeout
         with self._arrival:
-            while stamp not in self._answers:
+            while not self._whole(stamp):
                 node.check()
                 left = deadline - time.monotonic()
                 if left <= 0:
@@ -195,6 +205,11 @@ class _Sensor:
         with self._arrival:
             return dict(self._answers)
 
+    def frozen_answers(self) -> dict[int, FrameAnswer]:
+        """{stamp: the frozen model's answer} since `begin`; none without a bundle."""
+        with self._arrival:
+            return dict(self._frozen)
+
     def close(self) -> None:
         """Leave the graph."""
         self._executor.shutdown()
@@ -205,26 +220,36 @@ class _Sensor:
         with suppress(ExternalShutdownException):
             self._executor.spin()
 
+    def _whole(self, stamp: int) -> bool:
+        return stamp in self._answers and (not self._bundled or (stamp in self._frozen and self._version > 0))
+
     def _on_detections(self, detections: Detection3DArray) -> None:
+        self._take_in(detections, frozen=False)
+
+    def _on_frozen_detections(self, detections: Detection3DArray) -> None:
+        self._take_in(detections, frozen=True)
+
+    def _take_in(self, detections: Detection3DArray, frozen: bool) -> None:
         now = time.monotonic()
         stamp = detections.header.stamp.sec * SECOND + detections.header.stamp.nanosec
         with self._arrival:
-            if stamp in self._sent and stamp not in self._answers:
-                latency = now - self._sent[stamp]
-                self._answers[stamp] = FrameAnswer(_objects(detections), latency, self._version)
+            answers, version = (self._frozen, 0) if frozen else (self._answers, self._version)
+            if stamp in self._sent and stamp not in answers:
+                answers[stamp] = FrameAnswer(_objects(detections), now - self._sent[stamp], version)
                 self._arrival.notify_all()
 
     def _on_vision_info(self, info: VisionInfo) -> None:
         with self._arrival:
             self._version = info.database_version
+            self._arrival.notify_all()
 
 
 @contextmanager
-def _sensor(graph: Graph) -> Iterator[_Sensor]:
+def _sensor(graph: Graph, bundled: bool) -> Iterator[_Sensor]:
     context = rclpy.Context()
     rclpy.init(args=[], context=context, domain_id=graph.domain)
     try:
-        sensor = _Sensor(context, graph)
+        sensor = _Sensor(context, graph, bundled)
         try:
             yield sensor
         finally:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from clipoint3d_ros.evaluation.answers import Answer, Frame, FrameKey, Replayed
 from clipoint3d_ros.evaluation.bags import SECOND, LabelledBag
-from clipoint3d_ros.evaluation.console import percent
+from clipoint3d_ros.evaluation.console import models_of, percent
 from clipoint3d_ros.evaluation.scoring import scored_objects
 from clipoint3d_ros.geometry.clouds import CloudError, level, normalise, resample
 from clipoint3d_ros.geometry.views import DepthViews
@@ -55,7 +55,7 @@ def write_report(
     draw_windows(folder / "windows.png", figures["windows"])
     sections = [
         _section("Accuracy", _accuracy_rows(figures)),
-        '<h2>Confusion</h2><img src="confusion.png" alt="confusion matrix">',
+        f'<h2>Confusion of the {models_of(figures)[-1]} model</h2><img src="confusion.png" alt="confusion matrix">',
         '<h2>Course</h2><img src="windows.png" alt="accuracy over the stream">',
         _section("Replay", _replay_rows(figures)),
     ]
@@ -178,7 +178,7 @@ def _segments_of(
 
 
 def _accuracy_rows(figures: Mapping[str, Any]) -> list[list[str]]:
-    models = ["frozen"] if figures["adapted"] is None else ["frozen", "adapted"]
+    models = models_of(figures)
     rows = [["", "objects", *models]]
     for title, key in (
         ("accuracy", "accuracy"),
@@ -198,6 +198,7 @@ def _accuracy_rows(figures: Mapping[str, Any]) -> list[list[str]]:
 
 
 def _replay_rows(figures: Mapping[str, Any]) -> list[list[str]]:
+    versions = ", ".join(map(str, figures["adapter_versions"]))
     latency = ((f"latency {name}, ms", "-" if v is None else f"{v:.1f}") for name, v in figures["latency_ms"].items())
     return [
         ["", ""],
@@ -206,6 +207,7 @@ def _replay_rows(figures: Mapping[str, Any]) -> list[list[str]]:
         ["objects scored", str(figures["objects"])],
         ["objects in all", str(figures["instances"])],
         [f"unknown at {figures['unknown']['below']:g}", percent(figures["unknown"]["rate"])],
+        *([["adapter version", versions]] if figures["adapted"] is not None else []),
         *map(list, latency),
     ]
 

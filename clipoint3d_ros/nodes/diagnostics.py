@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-STAGES = ("decode", "project", "encode", "decide", "publish", "total")
+STAGES = ("decode", "project", "encode", "frozen", "decide", "publish", "total")
 KEPT = 200  # latencies per stage
 RATE_WINDOW_S = 10.0
 

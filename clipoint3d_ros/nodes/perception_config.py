@@ -20,14 +20,19 @@ class PerceptionConfig:
 
     # the model
     backbone: str = parameter(
-        "", "open_clip model name or local-dir: folder; empty: the embedded clipoint3d-tiny", live=False
+        "",
+        "open_clip model name or local-dir: folder; empty: the bundle's, else the embedded clipoint3d-tiny",
+        live=False,
     )
     pretrained: str = parameter("", "open_clip weight tag or checkpoint file for 'backbone'", live=False)
     bundle: str = parameter(
-        "", "folder of an adapter bundle; this version serves the frozen model only: leave it empty"
+        "",
+        "folder of an adapter bundle of the same backbone; set it again to read it again, and to empty for the frozen "
+        "model. A live change keeps the classes",
     )
     classes: tuple[str, ...] = parameter(
-        (), "class names, or one path of a YAML description file; empty: the eight tabletop classes"
+        (),
+        "class names, or one path of a YAML description file; empty: the bundle's, else the eight tabletop classes",
     )
     device: str = parameter("", "torch device such as cpu or cuda:0; empty: a GPU where there is one", live=False)
     # recognition
@@ -95,10 +100,6 @@ class PerceptionConfig:
 
     def check(self) -> None:
         """Raises ParameterError for what a field's own limits cannot tell."""
-        if self.bundle:
-            raise ParameterError(
-                f"bundle '{self.bundle}' is refused: this version serves the frozen model only; leave 'bundle' empty"
-            )
         if not any(self.up):
             raise ParameterError("'up' is all zero; it must point against gravity, such as [0.0, 0.0, 1.0]")
         if len(set(self.classes)) < len(self.classes):

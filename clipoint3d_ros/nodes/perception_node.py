@@ -23,6 +23,7 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from sensor_msgs.msg import Image, PointCloud2
 from std_srvs.srv import SetBool, Trigger
@@ -120,8 +121,10 @@ class PerceptionNode(LifecycleNode):
                     projection = classifier.project(clouds, stand.up, stand.viewpoint)
                 with timed("encode"):
                     features = classifier.encode(projection)
+                with timed("frozen"):  # whoever listens or not: an adapter can be judged and left at any time
+                    frozen_features = classifier.encode_frozen(projection)
                 with timed("decide"):
-                    recognitions = classifier.decide(projection, features)
+                    recognitions = classifier.decide(projection, features, frozen_features)
                 with timed("publish"):
                     self._publish(header, config, segments, recognitions, stand)
                     self._publish_views(header, projection, recognitions)
@@ -235,8 +238,9 @@ class PerceptionNode(LifecycleNode):
         )
         warm = np.random.default_rng(0).normal(size=(2, config.points, 3)).astype(np.float32)
         classifier.classify(list(warm))  # the first pass allocates and tunes; no sensor should wait for that
+        took = time.monotonic() - start
         self.get_logger().info(
-            f"{classifier.name} on {classifier.device} in {time.monotonic() - start:.1f} s, "
+            f"{classifier.name} on {classifier.device} in {took:.1f} s, {_who(classifier, config)}, "
             f"{len(classifier.classes)} classes: {', '.join(classifier.classes)}"
         )
         return classifier
@@ -289,24 +293,30 @@ class PerceptionNode(LifecycleNode):
         ours = {each.name: each.value for each in parameters if hasattr(self._config, each.name)}
         try:
             config = changed(self._config, ours, configured=self._serving is not None)
-            self._swap(config)
+            self._swap(config, "bundle" in ours)
         except Exception as error:  # refused in words, and everything stays as it was
             return SetParametersResult(successful=False, reason=_sentence(error))
         return SetParametersResult(successful=True)
 
-    def _swap(self, config: PerceptionConfig) -> None:
+    def _swap(self, config: PerceptionConfig, bundle_set: bool) -> None:
         """Serve by a changed configuration from the next frame on; raises, changing nothing, where it cannot."""
         serving = self._serving
-        if serving is not None:
-            classifier = serving.classifier
-            if config.classes != serving.config.classes:
-                classifier = classifier.with_classes(config.class_source)
-            if config.classifier != serving.config.classifier:
-                classifier = classifier.with_config(config.classifier)
-            self._prepare_transforms(config)
-            self._serving = Serving(config, classifier)
-        self._config = config
-        if serving is not None and config.classes != serving.config.classes:
+        if serving is None:
+            self._config = config
+            return
+        classifier = serving.classifier
+        adapter_set = bundle_set and bool(config.bundle or classifier.version)  # none after none is no change
+        if adapter_set:
+            classifier = classifier.with_bundle(config.bundle)  # of the classes that are served
+        if config.classes != serving.config.classes:
+            classifier = classifier.with_classes(config.class_source)
+        if config.classifier != serving.config.classifier:
+            classifier = classifier.with_config(config.classifier)
+        self._prepare_transforms(config)
+        self._config, self._serving = config, Serving(config, classifier)
+        if adapter_set:
+            self.get_logger().info(f"{_who(classifier, config)} answers from the next frame on")
+        if adapter_set or config.classes != serving.config.classes:
             self._announce()
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
@@ -321,12 +331,24 @@ class PerceptionNode(LifecycleNode):
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._forget()
-        response.success = self._serving is not None
-        response.message = (
-            "the frozen model answers; no adapter was live"
-            if response.success
-            else "nothing is loaded yet, so there is nothing to reset; configure the node"
-        )
+        serving, bundle = self._serving, self._config.bundle
+        version = FROZEN if serving is None else serving.classifier.version
+        if bundle:
+            emptied = self.set_parameters([Parameter("bundle", value="")])[0]
+            if not emptied.successful:
+                response.success, response.message = False, emptied.reason
+                return response
+        response.success = serving is not None or bool(bundle)
+        if serving is None and bundle:
+            response.message = (
+                f"'bundle' was {bundle} and is empty now; configure the node, and the frozen model answers"
+            )
+        elif serving is None:
+            response.message = "nothing is loaded yet, so there is nothing to reset; configure the node"
+        elif version == FROZEN:
+            response.message = "the frozen model answers; no adapter was live"
+        else:
+            response.message = f"the frozen model answers; adapter version {version} was live, 'bundle' is empty now"
         return response
 
     # Time, silence and what the node says of itself
@@ -394,7 +416,8 @@ class PerceptionNode(LifecycleNode):
     def _announce(self) -> None:
         if self._serving is not None:
             stamp, where = self.get_clock().now().to_msg(), f"{self.get_fully_qualified_name()}/classes"
-            self._vision_info.publish(vision_info(stamp, self._serving.classifier.name, where, FROZEN))
+            classifier = self._serving.classifier
+            self._vision_info.publish(vision_info(stamp, classifier.name, where, classifier.version))
 
     def _on_tick(self) -> None:
         silence = self._silence()
@@ -405,7 +428,7 @@ class PerceptionNode(LifecycleNode):
         device = serving.classifier.device if serving is not None else "cpu"
         values = self._statistics.values(dropped=worker.inbox.dropped if worker else 0)
         values |= {
-            "adapter_version": str(FROZEN),
+            "adapter_version": str(serving.classifier.version if serving is not None else FROZEN),
             "state": "active" if worker else "inactive" if serving else "unconfigured",
             "enabled": str(self._enabled).lower(),
             "unpaired": str(self._pairs.unpaired),
@@ -415,6 +438,12 @@ class PerceptionNode(LifecycleNode):
         stamp = self.get_clock().now().to_msg()
         name = f"{self.get_fully_qualified_name().lstrip('/')}: recognition"
         self._diagnostics.publish(as_message(name, str(device), summary, values, stamp, warn=bool(trouble)))
+
+
+def _who(classifier: Classifier, config: PerceptionConfig) -> str:
+    if classifier.version == FROZEN:
+        return "the frozen model"
+    return f"adapter version {classifier.version} of {config.bundle}"
 
 
 def _sentence(error: Exception) -> str:

@@ -1,12 +1,18 @@
 """`classify` as its user runs it."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import trimesh
+from bundles import small_bundle
+from labelled import untrained_backbone
 
 from clipoint3d_ros import cli
+from clipoint3d_ros.clip.backbone import load_backbone
+from clipoint3d_ros.datasets.files import read_points
+from clipoint3d_ros.recognition.classifier import Classifier
 
 
 @pytest.fixture
@@ -40,12 +46,49 @@ def test_files_are_labelled_and_told_in_json(files, tmp_path, small_model_folder
         assert sum(entry["probabilities"].values()) == pytest.approx(1)
 
 
+@pytest.fixture
+def bundle(tmp_path, small_model_folder):
+    return small_bundle(tmp_path / "adapter", load_backbone(f"local-dir:{small_model_folder}", device="cpu"))
+
+
+def test_a_bundle_answers_with_its_own_backbone_and_classes(files, tmp_path, bundle, capsys):
+    out = tmp_path / "out.json"
+    words = ["classify", *files, "--bundle", str(bundle), "--device", "cpu", "--json", str(out)]
+    assert cli.main(words) == 0
+    told = json.loads(out.read_text())
+    assert told["classes"] == ["mug", "box", "tin"]
+    adapted = Classifier.load(bundle, device="cpu")
+    answers = adapted.classify([read_points(file) for file in files])
+    assert [list(entry["probabilities"].values()) for entry in told["objects"]] == [
+        answer.probabilities.tolist() for answer in answers
+    ]
+    assert all((answer.probabilities != answer.frozen.probabilities).any() for answer in answers)
+    assert cli.main([*words, "--classes", "hat, shoe"]) == 0
+    assert json.loads(out.read_text())["classes"] == ["hat", "shoe"], "an adapter serves any classes"
+
+
+def test_a_backbone_that_is_not_the_bundle_s_is_refused_naming_both(
+    files, tmp_path, bundle, small_model_folder, capsys
+):
+    other = untrained_backbone(tmp_path / "other")
+    words = ["classify", *files, "--bundle", str(bundle), "--device", "cpu", "--backbone"]
+    assert cli.main([*words, other]) == 1
+    said = capsys.readouterr().err
+    assert f"'local-dir:{small_model_folder}'" in said
+    assert f"'{other}'" in said
+    assert "name the backbone it was trained on" in said
+    copied = shutil.copytree(small_model_folder, tmp_path / "copied")
+    assert cli.main([*words, f"local-dir:{copied}"]) == 0, "the same weights in another place are the same backbone"
+    assert cli.main([*words[:-1], "--pretrained", "openai"]) == 1
+    assert "without a backbone" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
         (["nowhere.ply"], "no file nowhere.ply"),
         (["b.npy", "--classes", "absent.yaml"], "no class file"),
-        (["b.npy", "--bundle", "adapter"], "cannot be loaded"),
+        (["b.npy", "--bundle", "adapter"], "'adapter' is no bundle: it has no bundle.json"),
         (["b.npy", "--pretrained", "openai"], "without a backbone"),
     ],
 )

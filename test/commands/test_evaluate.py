@@ -4,13 +4,15 @@ import json
 import sys
 
 import pytest
+from bundles import small_bundle
 from labelled import labelled_bag, scene_folder, untrained_backbone
 
 from clipoint3d_ros.cli import main
+from clipoint3d_ros.clip.backbone import load_backbone
 from clipoint3d_ros.commands import evaluate
 from clipoint3d_ros.datasets import scenes
 from clipoint3d_ros.evaluation.bags import Topics
-from clipoint3d_ros.resources import asset
+from clipoint3d_ros.resources import asset, config_file
 
 FRAMES = [{"2": "box", "3": "can"}, {"2": "can", "5": "bottle"}, {"4": "box"}, {"7": "mug", "8": "mug"}]
 
@@ -18,6 +20,12 @@ FRAMES = [{"2": "box", "3": "can"}, {"2": "can", "5": "bottle"}, {"4": "box"}, {
 @pytest.fixture(scope="module")
 def backbone(tmp_path_factory):
     return untrained_backbone(tmp_path_factory.mktemp("models") / "untrained")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory, backbone):
+    folder = tmp_path_factory.mktemp("bundles") / "adapter"
+    return small_bundle(folder, load_backbone(backbone, device="cpu"), ["can", "box", "mug"], version=12)
 
 
 @pytest.fixture
@@ -57,6 +65,46 @@ def test_offline_scores_a_bag(tmp_path, bag, backbone, capsys):
     said = capsys.readouterr().out
     assert "4 frames, 0 dropped; 6 objects scored of 7" in said
     assert "macro accuracy" in said
+
+
+def test_a_bundle_is_scored_beside_its_frozen_model(tmp_path, bag, backbone, bundle, capsys, monkeypatch):
+    monkeypatch.chdir(bundle.parent)
+    words = [bag, "--offline", "--classes", classes_file(tmp_path)]
+    both = figures_of(tmp_path, *words, "--bundle", bundle.name, "--report", tmp_path / "report")
+    said = capsys.readouterr().out
+    alone = figures_of(tmp_path, *words, "--backbone", backbone)
+    assert both["frozen"] == alone["frozen"], "the frozen model's figures are those it has by itself"
+    assert both["intervals"]["frozen"] == alone["intervals"]["frozen"]
+    assert set(both["adapted"]) == {"accuracy", "macro_accuracy", "answered_accuracy", "ece"}
+    assert both["adapted"] != both["frozen"]
+    assert both["adapter_versions"] == [12]
+    assert [w["adapter_version"] for w in both["windows"]] == [12]
+    assert all(0 <= w["adapted"] <= 1 for w in both["windows"])
+    assert [w["frozen"] for w in both["windows"]] == [w["frozen"] for w in alone["windows"]]
+    for name, row in both["per_class"].items():
+        assert (row["n"], row["frozen"]) == (alone["per_class"][name]["n"], alone["per_class"][name]["frozen"])
+        assert (row["adapted"] is None) == (row["n"] == 0)
+    assert alone["adapted"] is None
+    assert alone["adapter_versions"] == [0]
+    header = next(line.split() for line in said.splitlines() if line.startswith("class "))
+    assert header == ["class", "objects", "frozen", "adapted"]
+    assert "truth \\ adapted" in said
+    assert "adapter version 12" in said
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "<th>frozen</th><th>adapted</th>" in page
+    assert "<td>adapter version</td><td>12</td>" in page
+    assert "Confusion of the adapted model" in page
+
+
+def test_classes_and_backbone_are_the_bundle_s_where_none_are_named(tmp_path, bag, bundle):
+    figures = figures_of(tmp_path, bag, "--offline", "--bundle", bundle)
+    assert figures["classes"] == ["can", "box", "mug"]
+    assert figures["objects"] == 6
+
+
+def classes_file(tmp_path):
+    (tmp_path / "own.yaml").write_text("classes: [box, can, mug, bottle]\n")
+    return tmp_path / "own.yaml"
 
 
 def test_several_bags_are_scored_together(tmp_path, bag, backbone):
@@ -104,7 +152,8 @@ def test_the_report_is_a_page_with_its_pictures(tmp_path, bag, backbone, capsys)
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--bundle", "b"], "--bundle b: this version scores the frozen model only"),
+        (["--bundle", "b"], "b' is no bundle: it has no bundle.json"),
+        (["--bundle", "b", "--classes", "mug"], "b' is no bundle: it has no bundle.json"),
         (["--adapt", "statistics"], "--adapt statistics: this version does not adapt yet"),
         (["--pretrained", "openai"], "needs the --backbone"),
         (["--rate", "0"], "--rate must be above 0"),
@@ -168,6 +217,36 @@ def test_the_node_and_the_offline_pipeline_give_identical_answers(tmp_path, back
     assert but_time(through_the_node) == but_time(figures_of(tmp_path, *words, "--offline"))
     at_rate = figures_of(tmp_path, *words)
     assert but_time(at_rate) == but_time(through_the_node), "2 Hz is a pace the node can bear"
+
+
+@pytest.mark.ros
+@pytest.mark.slow
+def test_the_node_and_the_offline_pipeline_score_a_bundle_alike(tmp_path, backbone, bundle, monkeypatch):
+    needs_ros()
+    scene_folder(tmp_path / "scenes", count=4)
+    assert main(["record", "--scenes", str(tmp_path / "scenes"), str(tmp_path / "bag")]) == 0
+    monkeypatch.chdir(bundle.parent)
+    words = [tmp_path / "bag", "--bundle", bundle.name, "--device", "cpu"]
+    through_the_node = figures_of(tmp_path, *words, "--wait")
+    assert through_the_node["dropped_frames"] == 0
+    assert through_the_node["adapter_versions"] == [12]
+    assert through_the_node["adapted"] is not None
+    assert but_time(through_the_node) == but_time(figures_of(tmp_path, *words, "--offline"))
+    frozen = figures_of(tmp_path, tmp_path / "bag", "--offline", "--backbone", backbone, "--device", "cpu")
+    own = figures_of(tmp_path, *words, "--offline", "--classes", config_file("classes/tabletop.yaml"))
+    assert own["frozen"] == frozen["frozen"]
+
+
+@pytest.mark.ros
+@pytest.mark.slow
+def test_a_bundle_of_another_backbone_is_quoted_from_the_node(tmp_path, bag, bundle, backbone, capsys):
+    needs_ros()
+    other = untrained_backbone(tmp_path / "other", seed=1)
+    figures_of(tmp_path, bag, "--bundle", bundle, "--backbone", other, code=1)
+    said = capsys.readouterr().err
+    assert "cannot configure" in said
+    assert f"belongs to backbone '{backbone}'" in said
+    assert f"this backbone is '{other}'" in said
 
 
 @pytest.mark.ros

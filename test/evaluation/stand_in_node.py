@@ -1,8 +1,9 @@
 """Stands in for the perception node: same topics, and answers that follow from the ids, without a model.
 
-An even id is a box, an odd one a can; both with score 0.75. $STAND_IN makes it misbehave: "slow SECONDS" takes so
-long for each cloud, "die N" ends at the N-th, "mute" listens without answering, "broken" cannot configure,
-"skip N" leaves out every N-th cloud.
+An even id is a box, an odd one a can; both with score 0.75. With a bundle that is version 7's answer, announced half a
+second late; the frozen model's comes 0.1 s after it and calls everything a mug. $STAND_IN makes it misbehave: "slow
+SECONDS" takes so long for each cloud, "die N" ends at the N-th, "mute" listens without answering, "broken" cannot
+configure, "skip N" leaves out every N-th cloud.
 """
 
 import os
@@ -13,12 +14,13 @@ import time
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import qos_profile_sensor_data
+from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import PointCloud2
-from vision_msgs.msg import Detection3D, Detection3DArray, ObjectHypothesis, ObjectHypothesisWithPose
+from vision_msgs.msg import Detection3D, Detection3DArray, ObjectHypothesis, ObjectHypothesisWithPose, VisionInfo
 
 from clipoint3d_ros.nodes.pointcloud import read_segments
 
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 KIND, _, AMOUNT = os.environ.get("STAND_IN", "").partition(" ")
 
 
@@ -29,7 +31,12 @@ class StandIn(Node):
             self.get_logger().error("cannot configure: no weights here; get some")
             return
         self.newest, self.count, self.arrival = None, 0, threading.Condition()
+        self.bundle = self.declare_parameter("bundle", "").value
         self.answers = self.create_publisher(Detection3DArray, "~/output/detections", 10)
+        self.frozen = self.create_publisher(Detection3DArray, "~/output/frozen_detections", 10)
+        self.version = self.create_publisher(VisionInfo, "~/output/vision_info", LATCHED)
+        if self.bundle:
+            threading.Timer(0.5, lambda: self.version.publish(VisionInfo(database_version=7))).start()
         self.create_subscription(PointCloud2, "~/input/points", self.put, qos_profile_sensor_data)
         threading.Thread(target=self.work, daemon=True).start()
 
@@ -57,13 +64,23 @@ class StandIn(Node):
             return
         if KIND == "slow" and segments:
             time.sleep(float(AMOUNT))
-        detections = Detection3DArray(header=cloud.header)
-        for segment in segments:
-            name = "can" if int(segment.id) % 2 else "box"
-            hypotheses = [ObjectHypothesis(class_id=n, score=s) for n, s in (("mug", 0.25), (name, 0.75))]
+        named = {s.id: "can" if int(s.id) % 2 else "box" for s in segments}
+        self.answers.publish(self.detections(cloud.header, named))
+        if self.frozen.get_subscription_count() and not self.bundle:
+            print("stand-in: somebody listens to frozen answers without a bundle", flush=True)
+            os._exit(4)
+        if self.bundle:
+            time.sleep(0.1)
+            self.frozen.publish(self.detections(cloud.header, dict.fromkeys(reversed(named), "mug")))
+
+    def detections(self, header, named):
+        message = Detection3DArray(header=header)
+        for segment, name in named.items():
+            other = "can" if name == "mug" else "mug"
+            hypotheses = [ObjectHypothesis(class_id=n, score=s) for n, s in ((other, 0.25), (name, 0.75))]
             results = [ObjectHypothesisWithPose(hypothesis=h) for h in hypotheses]
-            detections.detections.append(Detection3D(header=cloud.header, id=segment.id, results=results))
-        self.answers.publish(detections)
+            message.detections.append(Detection3D(header=header, id=segment, results=results))
+        return message
 
 
 if __name__ == "__main__":

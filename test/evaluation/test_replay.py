@@ -38,8 +38,9 @@ def bag_of(tmp_path, frames=FRAMES, name="bag", **keys):
     return LabelledBag(labelled_bag(tmp_path / name, frames, **keys))
 
 
-def play(bags, **keys):
-    return replay(bags, CLASSES, {"unknown_below": 0.0}, ReplayConfig(start_timeout=60, **keys))
+def play(bags, bundle=None, **keys):
+    parameters = {"unknown_below": 0.0} | ({"bundle": bundle} if bundle else {})
+    return replay(bags, CLASSES, parameters, ReplayConfig(start_timeout=60, **keys))
 
 
 def figures_of(bags, replayed):
@@ -90,6 +91,27 @@ def test_bags_with_the_same_stamps_are_kept_apart(tmp_path):
     figures = figures_of(bags, play(bags, wait=True))
     assert (figures["frames"], figures["dropped_frames"]) == (4, 0)
     assert figures["frozen"]["accuracy"] == 0.5
+
+
+@pytest.mark.parametrize("pace", [{"wait": True}, {"rate": 2.0}], ids=["in step", "at rate"])
+def test_with_a_bundle_the_adapter_is_scored_beside_the_frozen_model(tmp_path, pace):
+    bags = [bag_of(tmp_path, name="a"), bag_of(tmp_path, [{"2": "mug"}] * 2, name="b")]
+    replayed = play(bags, bundle="/some/bundle", **pace)
+    figures = figures_of(bags, replayed)
+    assert (figures["frames"], figures["dropped_frames"], figures["objects"]) == (6, 0, 9)
+    assert figures["adapted"]["accuracy"] == pytest.approx(5 / 9)
+    assert figures["frozen"]["accuracy"] == pytest.approx(3 / 9)
+    assert figures["per_class"]["mug"] == {"n": 3, "frozen": 1, "adapted": 0}
+    assert figures["adapter_versions"] == [7], "the version was announced late, and still counts from the first frame"
+    assert [window["adapter_version"] for window in figures["windows"]] == [7]
+    assert {answer.version for answer in replayed.frozen.values()} == {0}
+    assert replayed.frozen.keys() == replayed.adapted.keys()
+
+
+def test_without_a_bundle_nobody_listens_to_frozen_answers(tmp_path):
+    replayed = play([bag_of(tmp_path)], wait=True)  # the stand-in ends where somebody does
+    assert replayed.adapted is None
+    assert len(replayed.frozen) == 4
 
 
 def test_a_bag_written_as_sqlite3_plays_too(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import threading
 import time
@@ -12,7 +13,7 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
-from rcl_interfaces.srv import SetParameters
+from rcl_interfaces.srv import GetParameters, SetParameters
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -24,6 +25,7 @@ from std_srvs.srv import SetBool, Trigger
 from vision_msgs.msg import Detection3D, Detection3DArray, VisionInfo
 from visualization_msgs.msg import MarkerArray
 
+from clipoint3d_ros.nodes.perception_node import PerceptionNode
 from clipoint3d_ros.nodes.pointcloud import cloud_message
 
 # One domain a process, so that test runs side by side do not hear each other; below 102 DDS's ports are safe.
@@ -36,6 +38,7 @@ OUTPUTS = {
     "markers": MarkerArray,
     "views": Image,
 }
+NUMBERS = itertools.count()
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL, reliability=ReliabilityPolicy.RELIABLE)
 
 
@@ -58,11 +61,52 @@ def transports(name):
             os.environ[VARIABLE] = before
 
 
+@contextlib.contextmanager
+def perception_nodes():
+    """Gives `start(active=True, **parameters)`, which runs a perception node here and returns its peer.
+
+    All end with the block. `active=False` does not wait for the node.
+    """
+    running = []
+
+    def start(active=True, **parameters):
+        with transports("UDPv4"):
+            return begin(active, parameters)
+
+    def begin(active, parameters):
+        namespace = f"unit_{os.getpid()}_{next(NUMBERS)}"
+        peer, context = Peer(namespace), Context()
+        rclpy.init(context=context, domain_id=DOMAIN)
+        overrides = [Parameter(name, value=value) for name, value in ({"warning_period_s": 0.0} | parameters).items()]
+        node = PerceptionNode(context=context, namespace=namespace, parameter_overrides=overrides)
+        executor = SingleThreadedExecutor(context=context)
+        executor.add_node(node)
+        thread = threading.Thread(target=executor.spin, daemon=True)
+        thread.start()
+        running.append((peer, node, executor, thread, context))
+        peer.served = node
+        if active:
+            peer.wait_until_active()
+        return peer
+
+    try:
+        yield start
+    finally:
+        for peer, node, executor, thread, context in running:
+            executor.shutdown(timeout_sec=5)
+            thread.join(5)
+            node.close()
+            node.destroy_node()
+            rclpy.shutdown(context=context)
+            peer.close()
+
+
 class Peer:
     """Publishes to, listens to and asks `/<namespace>/perception`, spinning in a thread of its own."""
 
     def __init__(self, namespace: str, domain: int = DOMAIN) -> None:
         self.base = f"/{namespace}/perception"
+        self.served: PerceptionNode | None = None  # the node, where it runs in this process
         self.context = Context()
         rclpy.init(context=self.context, domain_id=domain)
         self.node = Node("peer", namespace=namespace, context=self.context)
@@ -154,12 +198,16 @@ class Peer:
         return future.result()
 
     def set(self, **values):
-        """Set parameters over ROS; (successful, reason) of the first."""
+        """Set parameters over ROS, one by one; (successful, reason) of the first."""
         request = SetParameters.Request(
             parameters=[Parameter(n, value=v).to_parameter_msg() for n, v in values.items()]
         )
         result = self.ask(SetParameters, "set_parameters", request).results[0]
         return result.successful, result.reason
+
+    def parameter(self, name) -> str:
+        """A text parameter's value over ROS."""
+        return self.ask(GetParameters, "get_parameters", GetParameters.Request(names=[name])).values[0].string_value
 
     def transition(self, name) -> bool:
         request = ChangeState.Request(transition=Transition(label=name, id=TRANSITIONS[name]))

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
+from clipoint3d_ros.clip.bundle import read_meta
 from clipoint3d_ros.recognition.classifier import ClassifierConfig
 from clipoint3d_ros.recognition.recognition import UNKNOWN, Recognition
 
@@ -16,7 +17,7 @@ from clipoint3d_ros.recognition.recognition import UNKNOWN, Recognition
 class StandIn:
     """Answers by a cloud's size along z; `delay_s` makes it slow, `fault` makes it raise once."""
 
-    name, device = "stand-in", "cpu"
+    name, device, version = "stand-in", "cpu", 0
     delay_s = 0.0
     fault: Exception | None = None
 
@@ -27,7 +28,13 @@ class StandIn:
     def load(cls, bundle=None, backbone=None, pretrained=None, classes=None, device=None, config=None):
         if backbone:
             raise FileNotFoundError(f"no weights of '{backbone}' on this machine; fetch them with --download")
-        return cls(config=config).with_classes(classes)
+        return cls(config=config).with_bundle(bundle).with_classes(classes)
+
+    def with_bundle(self, bundle):
+        if bundle:
+            read_meta(bundle)
+            raise NotImplementedError("a stand-in has no network for a bundle to adapt")
+        return self
 
     def with_classes(self, classes):
         if isinstance(classes, str):
@@ -54,10 +61,13 @@ class StandIn:
     def encode(self, projection):
         return torch.nn.functional.normalize(torch.ones(len(projection.heights), 10, 8), dim=-1)
 
+    def encode_frozen(self, projection):
+        return None
+
     def object_features(self, projection, features):
         return features.mean(1)
 
-    def decide(self, projection, features):
+    def decide(self, projection, features, frozen_features=None):
         return [self._answer(h, bool(u)) for h, u in zip(projection.heights, projection.usable, strict=True)]
 
     def _answer(self, height, usable):

@@ -50,7 +50,6 @@ def test_classes_are_names_or_a_path(classes, source):
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"bundle": "/tmp/b"}, "bundle '/tmp/b' is refused"),
         ({"up": [0, 0, 0]}, "all zero"),
         ({"classes": ["mug", "mug"]}, "twice"),
         ({"selection": "some"}, "auto, sensor, entropy, all"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import subprocess
 import sys
@@ -19,9 +18,8 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 pytest.importorskip("vision_msgs.msg", reason="vision_msgs is not installed")
 
 import rclpy
-from peer import DOMAIN, OUTPUTS, Peer, labels, transports
+from peer import DOMAIN, OUTPUTS, labels, perception_nodes, transports
 from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from stand_in import StandIn
 
@@ -29,7 +27,6 @@ from clipoint3d_ros.nodes import perception_node
 from clipoint3d_ros.nodes.pointcloud import write_cloud
 
 pytestmark = pytest.mark.ros
-NUMBERS = itertools.count()
 
 
 @pytest.fixture
@@ -37,35 +34,8 @@ def start(monkeypatch):
     """Starts nodes with given parameters, each with a peer; ends them after the test."""
     monkeypatch.setattr(perception_node, "Classifier", StandIn)
     monkeypatch.setattr(StandIn, "delay_s", 0.0)
-    running = []
-
-    def run(active=True, **parameters):
-        with transports("UDPv4"):
-            return begin(active, parameters)
-
-    def begin(active, parameters):
-        namespace = f"unit_{os.getpid()}_{next(NUMBERS)}"
-        peer, context = Peer(namespace), Context()
-        rclpy.init(context=context, domain_id=DOMAIN)
-        overrides = [Parameter(name, value=value) for name, value in ({"warning_period_s": 0.0} | parameters).items()]
-        node = perception_node.PerceptionNode(context=context, namespace=namespace, parameter_overrides=overrides)
-        executor = SingleThreadedExecutor(context=context)
-        executor.add_node(node)
-        thread = threading.Thread(target=executor.spin, daemon=True)
-        thread.start()
-        running.append((peer, node, executor, thread, context))
-        if active:
-            peer.wait_until_active()
-        return peer
-
-    yield run
-    for peer, node, executor, thread, context in running:
-        executor.shutdown(timeout_sec=5)
-        thread.join(5)
-        node.close()
-        node.destroy_node()
-        rclpy.shutdown(context=context)
-        peer.close()
+    with perception_nodes() as run:
+        yield run
 
 
 def nothing_labelled():
@@ -282,7 +252,7 @@ def test_live_changes_are_taken_or_refused_in_words(start):
         "unknown_below": (2.0, "range"),
         "selection": ("best", "auto, sensor, entropy, all"),
         "backbone": ("ViT-B-32", "while the node is configured"),
-        "bundle": ("/tmp/x", "is refused"),
+        "bundle": ("/tmp/x", "'/tmp/x' is no bundle: it has no bundle.json"),
         "up": ([0.0, 0.0, 0.0], "all zero"),
         "top_k": ("many", "whole number"),
     }
