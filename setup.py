@@ -53,6 +53,7 @@ setup(
         "matplotlib>=3.5",
         "pillow>=9",
         "PyYAML>=5.4",
+        "tensorboard>=2.9",
         "tqdm>=4.60",
     ],
     extras_require={"test": ["pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100"]},
