@@ -40,7 +40,7 @@ class Batch:
 
 
 def generator(seed: int, step: int, stream: int) -> torch.Generator:
-    """Of one stream of one step: 0 source, 1 target, 2 dropout."""
+    """Of one stream of one step: 0 source, 1 target, 2 patches."""
     return torch.Generator().manual_seed((seed * _STRIDE + step) * 4 + stream)
 
 
@@ -74,6 +74,9 @@ def target_batch(target: Clouds, config: TrainingConfig, step: int) -> Batch:
 def draw(clouds: Clouds, config: TrainingConfig, rng: torch.Generator) -> Batch:
     """Objects turned, cut and stretched a little at random, their sizes, and which views of them are looked at."""
     points = augment(clouds.points, clouds.seen, config.points, rng, config.cut_share)
+    # It leaves them sorted along a direction; the point encoder sees the first few, which must be of the whole object.
+    order = torch.rand(points.shape[:2], generator=rng).argsort(1)
+    points = points.gather(1, order[..., None].expand(-1, -1, 3))
     sizes = extents(points)
     withheld = torch.rand(len(clouds), generator=rng) < (config.unknown_size if clouds.metric else 2.0)
     sizes[withheld] = torch.nan

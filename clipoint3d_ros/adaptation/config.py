@@ -48,6 +48,7 @@ class TrainingConfig:
     steps: int = 400  # of the optimiser
     objects: int = 32  # source objects of a step, and as many of the target
     views: int = 3  # drawn of each object in a step
+    patches: int = 0  # occupied patches of a view that take part in a step; 0 takes all
     rear_views: float = 0.5  # how likely a view from behind a sensor's cloud is drawn, against 1 of a facing one
     points: int = 1024  # of each cloud that is rendered
     encoder_points: int = 1024  # of these that the point encoder sees
@@ -78,8 +79,8 @@ class TrainingConfig:
             raise ValueError(f"training.views is {self.views}, but there are 10 views")
         if self.encoder_points > self.points:
             raise ValueError(f"training.encoder_points is {self.encoder_points}, more than the {self.points} points")
-        if self.scans < 0 or self.views_at_once < 0 or self.checkpoint_every < 1:
-            raise ValueError("scans and views_at_once must be 0 or more, checkpoint_every at least 1")
+        if self.scans < 0 or self.views_at_once < 0 or self.patches < 0 or self.checkpoint_every < 1:
+            raise ValueError("scans, patches and views_at_once must be 0 or more, checkpoint_every at least 1")
         for name in ("scan_share", "cut_share", "unknown_size", "ema"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"training.{name} must lie in [0, 1], but is {getattr(self, name)}")

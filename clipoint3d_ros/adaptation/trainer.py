@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from clipoint3d_ros.adaptation.batches import Batch, source_batch, target_batch
+from clipoint3d_ros.adaptation.batches import Batch, generator, source_batch, target_batch
 from clipoint3d_ros.adaptation.clouds import Clouds, can_scan, levelled, scanned
 from clipoint3d_ros.adaptation.config import Recipe, TrainingConfig
 from clipoint3d_ros.adaptation.objective import Objective, objective, see
@@ -33,6 +33,7 @@ from clipoint3d_ros.clip.descriptions import Descriptions
 from clipoint3d_ros.clip.network import Network, NetworkConfig
 from clipoint3d_ros.clip.point_encoder import kept_statistics
 from clipoint3d_ros.clip.text import ClassPrompts, class_prompts
+from clipoint3d_ros.clip.tower import PatchLimit
 from clipoint3d_ros.datasets.objects import Objects, few_shot
 from clipoint3d_ros.geometry.views import DepthViews
 from clipoint3d_ros.pretraining.config import fingerprint
@@ -203,7 +204,7 @@ def _step(run: Run, learner: _Learner, material: Material) -> dict[str, float]:
     with _seeded(config.seed, run.step), _autocast(config, device):
         shown = [source] if target is None else [source, target]
         tokens, turned = zip(*(_prompts(network, b, config, b is target) for b in shown), strict=True)
-        features = _encode(network, learner, shown, tokens)
+        features = _encode(network, learner, shown, tokens, run.step)
         text = network.text(learner.prompts)
         scale = float(network.model.logit_scale.exp())
         seen = [see(f, text, scale, a) for f, a in zip(features, turned, strict=True)]
@@ -235,7 +236,9 @@ def _prompts(
         return network.visual_prompts(batch.points[:, : config.encoder_points])
 
 
-def _encode(network: Network, learner: _Learner, shown: list[Batch], tokens: tuple[Tensor | None, ...]) -> list[Tensor]:
+def _encode(
+    network: Network, learner: _Learner, shown: list[Batch], tokens: tuple[Tensor | None, ...], step: int
+) -> list[Tensor]:
     """Unit features (B, V, D) of each batch: all views of all objects in one pass, or in capped ones."""
     views = shown[0].chosen.shape[1]
     with torch.no_grad():
@@ -244,18 +247,30 @@ def _encode(network: Network, learner: _Learner, shown: list[Batch], tokens: tup
     given = [t for t in tokens if t is not None]
     prompts = torch.cat(given).repeat_interleave(views, 0) if given else None
 
-    def passed(images: Tensor, extents: Tensor, prompts: Tensor | None) -> Tensor:
-        return network.views(images, prompts, extents)
+    patches = _patch_limit(network, len(images), learner.recipe.training, step, images.device)
+
+    def passed(rows: Tensor, prompts: Tensor | None) -> Tensor:
+        return network.views(images[rows], prompts, extents[rows], None if patches is None else patches.rows(rows))
 
     own = learner.peers.share(len(images))
     limit = learner.recipe.training.views_at_once or len(images)
     parts = []
     for rows in torch.arange(own.start, own.stop).split(limit):
-        arguments = (images[rows], extents[rows], None if prompts is None else prompts[rows])
+        arguments = (rows, None if prompts is None else prompts[rows])
         capped = limit < own.stop - own.start
         parts.append(checkpoint(passed, *arguments, use_reentrant=False) if capped else passed(*arguments))
     features = learner.peers.gather(torch.cat(parts), len(images))
     return list(features.unflatten(0, (-1, views)).split([len(b.labels) for b in shown]))
+
+
+def _patch_limit(
+    network: Network, views: int, config: TrainingConfig, step: int, device: torch.device
+) -> PatchLimit | None:
+    if not config.patches:
+        return None
+    side = network.backbone.preprocessing.size // network.model.visual.patch_size[0]
+    priority = torch.rand(views, side * side, generator=generator(config.seed, step, 2))
+    return PatchLimit(priority.to(device), config.patches)
 
 
 def _probe(

@@ -88,7 +88,13 @@ class Backbone:
         """exp(τ) of METHOD 4, divided by the temperature."""
         return float(self.model.logit_scale.exp()) / self.temperature
 
-    def encode_views(self, views: Tensor, prompts: Tensor | None = None, extents: Tensor | None = None) -> Tensor:
+    def encode_views(
+        self,
+        views: Tensor,
+        prompts: Tensor | None = None,
+        extents: Tensor | None = None,
+        limit: tower.PatchLimit | None = None,
+    ) -> Tensor:
         """Unit embeddings of depth views.
 
         Args:
@@ -96,6 +102,7 @@ class Backbone:
             prompts: (M, K, W) visual prompts, or None.
             extents: (M, 3) metres, the height, length and width of each view's object; NaN or None where not known.
                 A tower without a size token does not look at them.
+            limit: of the patches in training; of a backbone that leaves empty ones out.
 
         Returns:
             (M, D) float32, rows of length 1.
@@ -107,6 +114,7 @@ class Backbone:
             if views.shape[-1] != size:
                 views = F.interpolate(views[:, None], (size, size), mode="bilinear", align_corners=True)[:, 0]
             occupancy = tower.patch_occupancy(views, self.visual.patch_size[0])
+            occupancy = occupancy if limit is None else limit(occupancy)
         size_tokens = size_prompts(self.visual, extents, len(views))
         if size_tokens is not None:
             prompts = size_tokens if prompts is None else torch.cat([size_tokens, prompts], 1)

@@ -19,6 +19,7 @@ from clipoint3d_ros.clip.peft import TUNINGS, merge, tune
 from clipoint3d_ros.clip.point_encoder import PointNet
 from clipoint3d_ros.clip.prompts import Prompts
 from clipoint3d_ros.clip.text import ClassPrompts, encode_words
+from clipoint3d_ros.clip.tower import PatchLimit
 
 VARIANTS = ("T", "V", "B")
 
@@ -110,9 +111,11 @@ class Network(nn.Module):
         features, alignment = self.points(points)
         return self.prompts.visual(features), alignment
 
-    def views(self, images: Tensor, prompts: Tensor | None, extents: Tensor | None) -> Tensor:
+    def views(
+        self, images: Tensor, prompts: Tensor | None, extents: Tensor | None, limit: PatchLimit | None = None
+    ) -> Tensor:
         """Unit embeddings of depth views; arguments as in `Backbone.encode_views`, rows of views."""
-        return self.backbone.encode_views(images, prompts, extents)
+        return self.backbone.encode_views(images, prompts, extents, limit)
 
     def trained(self) -> dict[str, nn.Parameter]:
         """The parameters that training moves, by name."""

@@ -6,6 +6,8 @@ prompts carry no position, and a patch whose occupancy is False takes part in no
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
@@ -44,6 +46,22 @@ def patch_occupancy(images: Tensor, patch: int) -> Tensor:
     rows, columns = images.shape[-2] // patch, images.shape[-1] // patch
     tiles = images[..., : rows * patch, : columns * patch].unflatten(-1, (columns, patch)).unflatten(-3, (rows, patch))
     return (tiles.amin((-1, -3)) < 1 - 1e-4).flatten(1)
+
+
+class PatchLimit(NamedTuple):
+    """How many occupied patches of an image take part in training, and which: those of the lowest priority numbers
+    (M, P), random ones (FLIP: Li et al., "Scaling language-image pre-training via masking", CVPR 2023)."""
+
+    priority: Tensor
+    most: int
+
+    def __call__(self, occupancy: Tensor) -> Tensor:
+        """(M, P) bool → the same with at most `most` True in a row."""
+        order = self.priority.masked_fill(~occupancy, torch.inf)
+        return occupancy & (order.argsort(1).argsort(1) < self.most)
+
+    def rows(self, rows: Tensor) -> PatchLimit:
+        return PatchLimit(self.priority[rows], self.most)
 
 
 def forward(

@@ -248,7 +248,9 @@ def _step(run: Run, learner: _Learner, batch: Batch, step: int) -> dict[str, flo
     model = run.model
     kind = {"bf16": torch.bfloat16}.get(settings.precision)
     with torch.autocast(device.type, dtype=kind or torch.bfloat16, enabled=kind is not None):
-        occupancy = _thin(tower.patch_occupancy(images, model.visual.patch_size[0]), settings.tokens, batch.rng)
+        occupancy = tower.patch_occupancy(images, model.visual.patch_size[0])
+        priority = torch.rand(occupancy.shape, generator=batch.rng).to(device)
+        occupancy = tower.PatchLimit(priority, settings.tokens)(occupancy)
         pixels = ((images - MEAN) / STD)[:, None].expand(-1, 3, -1, -1)
         prompts = size_prompts(model.visual, batch.sizes.repeat_interleave(settings.views, 0).to(device), len(images))
         seen = tower.forward(model.visual, pixels, prompts, occupancy)
@@ -274,14 +276,6 @@ def _step(run: Run, learner: _Learner, batch: Batch, step: int) -> dict[str, flo
     accuracy = (logits.mean(1).argmax(1) == labels).float().mean()
     figures = {"loss": loss, "view": each, "contrast": contrast, "accuracy": accuracy}
     return {name: float(value.detach()) for name, value in figures.items()}
-
-
-def _thin(occupancy: Tensor, most: int, rng: torch.Generator) -> Tensor:
-    """At most `most` occupied patches of each view, at random: quicker, and it must do with part of the object
-    (FLIP: Li et al., "Scaling language-image pre-training via masking", CVPR 2023)."""
-    order = torch.rand(occupancy.shape, generator=rng).to(occupancy.device).masked_fill(~occupancy, 2.0)
-    rank = order.argsort(1).argsort(1)
-    return occupancy & (rank < most)
 
 
 def _same(facts: list[Facts]) -> Tensor:

@@ -10,14 +10,14 @@ no embedded model sees anything.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from clipoint3d_ros.adaptation.batches import Batch
-from clipoint3d_ros.adaptation.config import Recipe
+from clipoint3d_ros.adaptation.config import LossConfig, Recipe
 from clipoint3d_ros.adaptation.losses import cross_entropy, orthogonality
 from clipoint3d_ros.adaptation.objective import Seen
 from clipoint3d_ros.adaptation.transport import TransportConfig, alignment
@@ -25,8 +25,30 @@ from clipoint3d_ros.clip.backbone import Backbone
 from clipoint3d_ros.clip.network import Network, NetworkConfig
 from clipoint3d_ros.clip.prompts import Branch
 from clipoint3d_ros.clip.text import ClassPrompts, encode_words
+from clipoint3d_ros.clip.tower import PatchLimit
 
 CONTEXT_DEVIATION = 0.02  # of the random prompt words, as CoOp draws them
+
+
+@dataclass(frozen=True)
+class _Overwritten(Backbone):
+    """A backbone whose visual prompts, `context` of them, take the place of the first patches."""
+
+    context: int = 0
+
+    def encode_views(
+        self,
+        views: Tensor,
+        prompts: Tensor | None = None,
+        extents: Tensor | None = None,
+        limit: PatchLimit | None = None,
+    ) -> Tensor:
+        """The first patches are blanked: a tower that leaves empty patches out has the prompts in their place."""
+        if prompts is not None:
+            patch = self.visual.patch_size[0] * views.shape[-1] // self.preprocessing.size
+            views = views.clone()
+            views[:, :patch, : patch * self.context] = 1
+        return super().encode_views(views, prompts, extents, limit)
 
 
 class OfficialNetwork(Network):
@@ -40,6 +62,7 @@ class OfficialNetwork(Network):
             assert isinstance(branch, Branch)
             torch.nn.init.normal_(branch.project.weight, std=CONTEXT_DEVIATION)
         self.prompts.requires_grad_(False)
+        self.backbone = _Overwritten(**vars(self.backbone), context=config.context)
 
     def text(self, classes: ClassPrompts) -> Tensor:
         """The prompt alone, its context in the place of the hand-written one."""
@@ -47,13 +70,6 @@ class OfficialNetwork(Network):
         context = self.prompts.text_context(classes.frozen).expand(len(classes.names), -1, -1)
         words = torch.cat([classes.words[:, :1], context, classes.words[:, 1 + classes.context :]], 1)
         return F.normalize(encode_words(self.model, words, classes.end).float(), dim=-1)
-
-    def views(self, images: Tensor, prompts: Tensor | None, extents: Tensor | None) -> Tensor:
-        """The first patches are blanked: a tower that leaves empty patches out has the prompts in their place."""
-        patch = self.model.visual.patch_size[0] * images.shape[-1] // self.backbone.preprocessing.size
-        images = images.clone()
-        images[:, :patch, : patch * self.config.context] = 1
-        return super().views(images, prompts, extents)
 
 
 def official_recipe(recipe: Recipe) -> Recipe:
@@ -70,7 +86,7 @@ def official_recipe(recipe: Recipe) -> Recipe:
         target_statistics=True,
     )
     network = replace(recipe.network, variant="B", tuning="lora", context=4)
-    return Recipe(network, recipe.losses, TransportConfig(), training)
+    return Recipe(network, LossConfig(), TransportConfig(), training)
 
 
 def official_objective(
