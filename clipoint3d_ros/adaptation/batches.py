@@ -49,8 +49,9 @@ def source_batch(complete: Clouds, scans: Clouds | None, config: TrainingConfig,
     rng = generator(config.seed, step, 0)
     numbers = np.random.default_rng((config.seed, step))
     labels = complete.labels.numpy()
-    classes = numbers.permutation(np.unique(labels))
-    # Classes take turns over the steps, so that few objects a step leave none out.
+    classes = np.unique(labels)
+    # One order for as many steps as there are classes: they take turns, so that few objects a step leave none out.
+    classes = np.random.default_rng((config.seed, 2, step // len(classes))).permutation(classes)
     turn = [classes[(i + step * config.objects) % len(classes)] for i in range(config.objects)]
     rows = np.array([numbers.choice(np.flatnonzero(labels == c)) for c in turn])
     if scans is None:

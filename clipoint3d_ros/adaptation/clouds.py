@@ -56,7 +56,8 @@ class Clouds:
 
     def sensors(self) -> np.ndarray:
         """(M, 3) float32: where each object's sensor stood, in the frame of its points."""
-        direction = np.stack([np.zeros(len(self)), np.sin(self.elevation), np.cos(self.elevation)], 1)
+        elevation = self.elevation.numpy()
+        direction = np.stack([np.zeros_like(elevation), np.sin(elevation), np.cos(elevation)], 1)
         return (direction * np.maximum(self.distance.numpy(), 1e-3)[:, None]).astype(np.float32)
 
 
@@ -70,8 +71,10 @@ def levelled(objects: Objects, points: int) -> Clouds:
         if objects.viewpoints is not None:
             towards = objects.viewpoints[i] - middle
             distance[i] = np.linalg.norm(towards)
+        if distance[i] < 1e-6:
+            towards = None  # the sensor inside the object says nothing of its side
         rotation = level(objects.up, towards)
-        if towards is not None and distance[i] > 0:
+        if towards is not None:
             elevation[i] = np.arcsin(np.clip((rotation @ towards)[1] / distance[i], -1, 1))
         clouds[i] = ((cloud - middle) @ rotation.T)[random_subset(len(cloud), points)]
     seen = torch.full((len(objects),), objects.viewpoints is not None)

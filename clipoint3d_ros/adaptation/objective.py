@@ -62,10 +62,14 @@ def objective(
         target: the unlabelled ones, with the batch they came from; None where no loss looks at them.
         prior: (C,) the target's class shares as estimated so far, by which the source side of the transport is weighed.
         recipe: weights and settings.
+
+    Raises:
+        ValueError: every loss is left out.
     """
     w = recipe.losses
     terms: dict[str, Tensor] = {}
-    terms["ce"] = cross_entropy(source.pooled, labels, w.smoothing)
+    if w.ce:
+        terms["ce"] = cross_entropy(source.pooled, labels, w.smoothing)
     if w.ortho and source.turned is not None:
         both = [seen.turned for seen in (source, target) if seen is not None and seen.turned is not None]
         terms["ortho"] = torch.stack([orthogonality(turned) for turned in both]).mean()
@@ -83,6 +87,8 @@ def objective(
             terms["proto"] = prototype_alignment(target.fused, target.pooled, means, present, w.proto_temperature)
         if w.agree:
             terms["agree"] = _agreement(target, batch)
+    if not terms:
+        raise ValueError("no loss is left to learn from: give losses.ce, or a target and a loss that looks at it")
     total = torch.stack([getattr(w, name) * term for name, term in terms.items()]).sum()
     return total, terms
 

@@ -25,8 +25,10 @@ def visible_points(points: np.ndarray, eye: np.ndarray) -> np.ndarray:
     """
     points = np.asarray(points, np.float64)
     seen = np.ones(len(points), bool)
-    radius = float(np.linalg.norm(points - points.mean(0), axis=1).max(initial=0.0))
-    if len(points) < 5 or radius <= 0:
+    if len(points) < 5:
+        return seen
+    radius = float(np.linalg.norm(points - points.mean(0), axis=1).max())
+    if radius <= 0:
         return seen
     cloud = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(points))
     try:

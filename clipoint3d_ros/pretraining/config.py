@@ -145,11 +145,14 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _sections(content: dict, kinds: Mapping[str, type], changes: Sequence[str], path: Path) -> dict[str, Any]:
-    for change in changes:
-        _change(content, change, kinds)
     foreign = content.keys() - kinds.keys()
     if foreign:
         raise ValueError(f"{path} has unknown keys {sorted(map(str, foreign))}; sections are {', '.join(kinds)}")
+    for name, section in content.items():
+        if not isinstance(section, dict | None):
+            raise ValueError(f"'{name}' of {path} must be a mapping, but it is {section!r:.120}")
+    for change in changes:
+        _change(content, change, kinds)
     return {name: _section(kind, content.get(name) or {}, path) for name, kind in kinds.items()}
 
 
@@ -189,9 +192,19 @@ def _section(kind: type[Section], content: dict, path: Path) -> Section:
         wanted = float if default is None else type(default)  # a key that may be none is a number
         if wanted is tuple and isinstance(value, list):
             value = tuple(value)
-        if wanted is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        if not isinstance(value, wanted):
+        if wanted is float:
+            value = _number(value)
+        if not isinstance(value, wanted) or (wanted is not bool and isinstance(value, bool)):
             raise ValueError(f"'{key}' of {path} must be {wanted.__name__}, but it is {value!r}")
         values[key] = value
     return kind(**values)
+
+
+def _number(value: Any) -> Any:
+    """A float of what means one: YAML takes 1e-3, which has no point, for a word."""
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        return value
