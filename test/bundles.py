@@ -7,6 +7,7 @@ import json
 import torch
 from safetensors.torch import load_file, save_file
 
+from clipoint3d_ros.clip.backbone import file_checksum
 from clipoint3d_ros.clip.bundle import META_FILE, WEIGHTS_FILE, Adapter, save_bundle
 from clipoint3d_ros.clip.descriptions import describe
 from clipoint3d_ros.clip.network import Network, NetworkConfig
@@ -39,7 +40,8 @@ def change_meta(folder, change):
 
 
 def change_weights(folder, change):
-    """Let `change` alter a bundle's tensors in place."""
+    """Let `change` alter a bundle's tensors in place, as who wrote such a bundle would: with their checksum."""
     tensors = load_file(folder / WEIGHTS_FILE)
     change(tensors)
     save_file(tensors, folder / WEIGHTS_FILE)
+    change_meta(folder, lambda meta: meta.update(weights=file_checksum(folder / WEIGHTS_FILE)))

@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from clipoint3d_ros.clip.backbone import Backbone
+from clipoint3d_ros.clip.backbone import Backbone, file_checksum
 from clipoint3d_ros.clip.descriptions import Descriptions, checked_descriptions, describe
 from clipoint3d_ros.clip.network import Network, NetworkConfig
 from clipoint3d_ros.clip.text import class_prompts
@@ -34,7 +34,7 @@ _LARGEST_META, _LARGEST_WEIGHTS = 4 << 20, 2 << 30  # bytes; a hostile bundle mu
 _KEYS: dict[str, Any] = {
     "format": int, "version": int, "parent": int, "backbone": dict, "preprocessing": dict, "views": dict,
     "network": dict, "classes": list, "descriptions": list, "template": str, "temperature": (int, float),
-    "probe": dict, "training": dict,
+    "probe": dict, "training": dict, "weights": str,
 }  # fmt: skip
 _BACKBONE: dict[str, Any] = {"name": str, "pretrained": (str, type(None)), "checksum": str}
 _STATISTICS = ("mean", "variance", "count")
@@ -94,7 +94,7 @@ def save_bundle(folder: str | Path, network: Network, frozen: Backbone, adapter:
         BundleError: the folder holds other things than a bundle, which would be lost.
     """
     folder = Path(folder).resolve()  # a link stays, and "." has a name
-    _refuse_to_replace_others(folder)
+    refuse_to_replace_others(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     shutil.rmtree(beside, ignore_errors=True)
@@ -118,6 +118,7 @@ def save_bundle(folder: str | Path, network: Network, frozen: Backbone, adapter:
         "temperature": adapter.temperature,
         "probe": dict(adapter.probe),
         "training": dict(adapter.training),
+        "weights": file_checksum(beside / WEIGHTS_FILE),
     }
     (beside / META_FILE).write_text(json.dumps(meta, indent=1) + "\n")
     for path in (beside / WEIGHTS_FILE, beside / META_FILE, beside):
@@ -185,8 +186,11 @@ def load_bundle(folder: str | Path, frozen: Backbone) -> Adapter:
     _check_same("views", meta["views"], asdict(ViewConfig()), place)
     config = _network_config(meta["network"], place)
     tensors = _read_tensors(place / WEIGHTS_FILE)
-    if json.dumps(read_meta(folder)) != json.dumps(meta):
-        raise BundleError(f"bundle '{place}' was replaced while it was read; load it again")
+    if file_checksum(place / WEIGHTS_FILE) != meta["weights"]:
+        raise BundleError(
+            f"{place / WEIGHTS_FILE} is not the one that {META_FILE} tells of: it was replaced while it was read, or it is "
+            "damaged; load it again, or copy the bundle again"
+        )
     classes = _classes(meta, place)
     try:
         network = Network(frozen, config)
@@ -291,7 +295,8 @@ def _statistics(tensors: dict[str, Tensor], classes: int, width: int, place: Pat
     return ClassStatistics(**found)
 
 
-def _refuse_to_replace_others(folder: Path) -> None:
+def refuse_to_replace_others(folder: Path) -> None:
+    """Raises BundleError where a folder holds other things than a bundle, which a bundle of its name would replace."""
     if not folder.exists() or (folder / META_FILE).is_file():
         return
     others = ["a file's content"]

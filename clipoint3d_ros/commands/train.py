@@ -75,12 +75,13 @@ def run(args: argparse.Namespace) -> int:
     from clipoint3d_ros.adaptation.probing import Probe
     from clipoint3d_ros.adaptation.trainer import Run, prepare, train
     from clipoint3d_ros.clip.backbone import load_backbone
-    from clipoint3d_ros.clip.bundle import save_bundle
+    from clipoint3d_ros.clip.bundle import refuse_to_replace_others, save_bundle
     from clipoint3d_ros.datasets.domains import read_domain
     from clipoint3d_ros.pretraining.distributed import join
     from clipoint3d_ros.recognition.classifier import read_classes
 
     recipe = _recipe(args)
+    refuse_to_replace_others(args.out.resolve())
     config = recipe.training
     classes = read_classes(_classes(args.classes))
     peers, device = join(torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu")))

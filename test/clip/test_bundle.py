@@ -370,7 +370,7 @@ def test_a_bundle_replaced_while_it_is_read_is_never_mixed_with_the_new_one(tmp_
         return read(path)
 
     monkeypatch.setattr(bundle, "_read_tensors", after_a_save)
-    with pytest.raises(BundleError, match="was replaced while it was read; load it again"):
+    with pytest.raises(BundleError, match="replaced while it was read"):
         load_bundle(folder, backbone)
 
 
@@ -391,3 +391,12 @@ def test_classes_of_any_number_are_served_by_one_adapter(original, backbone):
     text = network.text(class_prompts(backbone, describe(names), network.config.context))
     assert text.shape == (20, 32)
     assert torch.allclose(text.norm(dim=-1), torch.ones(20), atol=1e-5)
+
+
+def test_one_flipped_bit_of_the_weights_is_noticed(tmp_path, backbone):
+    folder = small_bundle(tmp_path / "adapter", backbone)
+    weights = bytearray((folder / WEIGHTS_FILE).read_bytes())
+    weights[-3] ^= 1
+    (folder / WEIGHTS_FILE).write_bytes(bytes(weights))
+    with pytest.raises(BundleError, match="it is damaged"):
+        load_bundle(folder, backbone)
