@@ -72,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         between.add_argument("--root", metavar="DIR", type=Path, required=True, help="the data set's folder")
-        between.add_argument("--pairs", metavar="SOURCE:TARGET,…", help="default: every one to every other")
+        between.add_argument("--pairs", metavar="SOURCE:TARGET,…", help="default: those of the published table")
         between.add_argument("--classes", metavar="FILE", help="class file; default: the ten classes of the data set")
         adaptation.add_options(between)
         _common(between)
@@ -105,6 +105,8 @@ def run(args: argparse.Namespace) -> int:
     from clipoint3d_ros.evaluation import benchmark_tables as tables
     from clipoint3d_ros.evaluation.adaptation import tables as adapted
 
+    if args.benchmark == "scenes" and args.zero_shot and args.plot:
+        raise UsageError("--plot draws the table of adaptation methods; leave --zero-shot away")
     summary, markdown = adapted.summary, adapted.markdown
     if args.benchmark == "shapes":
         figures, summary, markdown = _on_shapes(args), tables.shapes_summary, tables.shapes_markdown
@@ -122,8 +124,6 @@ def run(args: argparse.Namespace) -> int:
         args.markdown.parent.mkdir(parents=True, exist_ok=True)
         args.markdown.write_text(markdown(figures) + "\n")
     if getattr(args, "plot", None):
-        if "rows" not in figures:
-            raise UsageError("--plot draws the table of adaptation methods; leave --zero-shot away")
         adapted.plot(figures, args.plot)
     return 0
 

@@ -15,7 +15,17 @@ from clipoint3d_ros.datasets import scenes
 
 DOMAINS = {
     "pointda": ("modelnet", "shapenet", "scannet"),
-    "graspnet": ("synthetic/kinect", "synthetic/realsense", "real/kinect", "real/realsense"),
+    "graspnet": ("synthetic", "synthetic/kinect", "synthetic/realsense", "real/kinect", "real/realsense"),
+}
+# Of the published tables.
+PAIRS = {
+    "pointda": tuple((s, t) for s in DOMAINS["pointda"] for t in DOMAINS["pointda"] if s != t),
+    "graspnet": (
+        ("synthetic", "real/kinect"),
+        ("synthetic", "real/realsense"),
+        ("real/kinect", "real/realsense"),
+        ("real/realsense", "real/kinect"),
+    ),
 }
 CLASSES = {"pointda": "classes/pointda10.yaml", "graspnet": "classes/graspnetpc10.yaml"}
 SINGLE_VIEWS = ("entropy", "sensor", "all", "random-5", *(f"first-{k}" for k in range(1, 11)))
@@ -81,8 +91,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def scenes_table(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """The figures of `benchmark scenes` with adaptation."""
-    scenes.scene_names(folder, args.adapt_on.split(","))
-    scenes.scene_names(folder, args.score_on.split(","))
+    adapted, scored = (scenes.scene_names(folder, globs.split(",")) for globs in (args.adapt_on, args.score_on))
+    both = [name for name in scored if name in adapted]
+    if args.halves and both:
+        raise UsageError(
+            f"--halves keeps scored scenes from those adapted to, but --adapt-on and --score-on share {both[0]}"
+        )
     recipe = _recipe(args)
     count = recipe.training.shots + recipe.training.probe
     made = ScenesTable(args.classes, str(folder), args.adapt_on, args.score_on, args.source, count, args.halves)
@@ -93,7 +107,7 @@ def scenes_table(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
 def domains_table(args: argparse.Namespace) -> dict[str, Any]:
     """The figures of `benchmark pointda | graspnet`."""
     known = DOMAINS[args.benchmark]
-    pairs = tuple((s, t) for s in known for t in known if s != t)
+    pairs = PAIRS[args.benchmark]
     if args.pairs:
         words = [pair.partition(":") for pair in args.pairs.lower().split(",")]
         pairs = tuple((source, target) for source, _, target in words)
@@ -128,6 +142,8 @@ def _measure(args: argparse.Namespace, made: Any, recipe: Any, told: dict[str, A
     if args.jobs < 1 or len(set(seeds)) < len(seeds):
         raise UsageError("--jobs must be at least 1, and --seeds must not repeat")
     starts = tuple(Start(*pair) for pair in (args.models or [(name, None) for name in EMBEDDED]))
+    if len(set(starts)) < len(starts):
+        raise UsageError("a --backbone is named twice; name each model once")
     methods = tuple(method.name for method in find(args.methods))
     plan = Plan(made, starts, methods, seeds, recipe, args.cache, args.device)
     protocols = protocols_of(plan)

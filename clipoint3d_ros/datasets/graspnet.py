@@ -25,11 +25,13 @@ from clipoint3d_ros.datasets.objects import Objects
 from clipoint3d_ros.geometry.clouds import finite_points
 
 CLASSES = ("box", "can", "banana", "drill", "scissors", "pear", "dish", "camel", "mouse", "shampoo bottle")
+# Domain: its folders. CLIPoint3D's tables take both synthetic cameras for one source, "synthetic".
 DOMAINS = {
-    "synthetic/kinect": "Synthetic/kinect",
-    "synthetic/realsense": "Synthetic/realsense",
-    "real/kinect": "Real/kinect",
-    "real/realsense": "Real/realsense",
+    "synthetic": ("Synthetic/kinect", "Synthetic/realsense"),
+    "synthetic/kinect": ("Synthetic/kinect",),
+    "synthetic/realsense": ("Synthetic/realsense",),
+    "real/kinect": ("Real/kinect",),
+    "real/realsense": ("Real/realsense",),
 }
 SPLITS = ("train", "test")
 UP = (0.0, -1.0, 0.0)  # the top of the image
@@ -52,7 +54,8 @@ def read_graspnet(root: str | Path, domain: str, split: str, progress: bool = Tr
 
     Args:
         root: the folder `GraspNetPointClouds`.
-        domain: synthetic/kinect, synthetic/realsense, real/kinect or real/realsense, in any case.
+        domain: synthetic/kinect, synthetic/realsense, both of them as synthetic, real/kinect or real/realsense, in
+            any case.
         split: train or test.
         progress: show a bar.
 
@@ -71,12 +74,14 @@ def read_graspnet(root: str | Path, domain: str, split: str, progress: bool = Tr
         raise ValueError(f"'{domain}' is no domain of GraspNetPC-10; choose one of {', '.join(DOMAINS)}")
     if split not in SPLITS:
         raise ValueError(f"'{split}' is no split of GraspNetPC-10; choose one of {', '.join(SPLITS)}")
-    folder = Path(root) / split / DOMAINS[domain]
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            f"no folder {folder}; the root of GraspNetPC-10 is its folder GraspNetPointClouds, which holds {split}/"
-        )
-    files = sorted(file for label in range(len(CLASSES)) for file in _class_files(folder / str(label), label))
+    folders = [Path(root) / split / camera for camera in DOMAINS[domain]]
+    for folder in folders:
+        if not folder.is_dir():
+            raise FileNotFoundError(
+                f"no folder {folder}; the root of GraspNetPC-10 is its folder GraspNetPointClouds, which holds {split}/"
+            )
+    labelled = [(folder / str(label), label) for folder in folders for label in range(len(CLASSES))]
+    files = sorted(file for folder, label in labelled for file in _class_files(folder, label))
     bar = tqdm(files, desc=f"reading {domain} {split}", unit="object", disable=not progress)
     clouds = tuple(_read_xyz(file.path) for file in bar)
     return Objects(

@@ -68,7 +68,7 @@ def test_the_picture_stays_upright_and_seen_from_the_front(tmp_path):
 
 
 def test_unknown_domains_and_splits_are_named_with_those_there_are(tmp_path):
-    with pytest.raises(ValueError, match="'real' is no domain of GraspNetPC-10; choose one of synthetic/kinect, synth"):
+    with pytest.raises(ValueError, match="'real' is no domain of GraspNetPC-10; choose one of synthetic, synth"):
         read_graspnet(tmp_path, "real", "train")
     with pytest.raises(ValueError, match="'val' is no split of GraspNetPC-10; choose one of train, test"):
         read_graspnet(tmp_path, "real/kinect", "val")
@@ -111,3 +111,12 @@ def test_a_file_that_is_no_cloud_is_named(tmp_path, text, said):
     path.write_bytes(text)
     with pytest.raises(ValueError, match=f"scene_0000_0000.xyz {said}"):
         read_graspnet(tmp_path, "real/kinect", "train", progress=False)
+
+
+def test_synthetic_is_both_synthetic_cameras(tmp_path):
+    write_tree(tmp_path, "train/Synthetic/kinect")
+    write_tree(tmp_path, "train/Synthetic/realsense")
+    both = read_graspnet(tmp_path, "synthetic", "train", progress=False)
+    each = [read_graspnet(tmp_path, f"synthetic/{camera}", "train", progress=False) for camera in ("kinect", "realsense")]
+    assert len(both) == len(each[0]) + len(each[1])
+    assert (np.diff(both.scenes) >= 0).all(), "the scenes are in order"

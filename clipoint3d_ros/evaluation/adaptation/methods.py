@@ -59,15 +59,16 @@ def adapted(change: Callable[[Recipe], Recipe] = lambda recipe: recipe) -> Calla
     return run
 
 
-def source_only(**network: object) -> Callable[[Recipe], Recipe]:
-    """The recipe on the complete few-shot source alone: no target, no scans."""
+def source_only(cut_share: float = 0.0, **network: object) -> Callable[[Recipe], Recipe]:
+    """The recipe on the complete few-shot source alone: no target, no scans, and clouds that are whole and clean, for
+    what a sensor and a segmenter do to them is knowledge of the target."""
 
     def change(recipe: Recipe) -> Recipe:
         return Recipe(
             replace(recipe.network, **network),  # type: ignore[arg-type]
             blind(recipe.losses),
             recipe.transport,
-            replace(recipe.training, scans=0),
+            replace(recipe.training, scans=0, cut_share=cut_share),
         )
 
     return change
@@ -98,7 +99,9 @@ def _linear_probe(task: Task) -> Looks:
 
 def _point_encoder(adversarial: bool) -> Callable[[Task], Looks]:
     def run(task: Task) -> Looks:
-        recipe = varied("training", scans=0)(task.recipe)
+        recipe = source_only()(task.recipe)
+        if adversarial:  # its own loss looks at the target, whatever the recipe's do
+            recipe = replace(recipe, losses=LossConfig())
         # A 3D encoder has the whole cloud for its input, and no CLIP to start from: more points, and twice the steps.
         config = replace(
             recipe.training, encoder_points=min(256, recipe.training.points), steps=2 * recipe.training.steps
@@ -110,6 +113,10 @@ def _point_encoder(adversarial: bool) -> Callable[[Task], Looks]:
         )
 
     return run
+
+
+def _lora_with_faults(task: Task) -> Looks:
+    return adapted(source_only(cut_share=task.recipe.training.cut_share, context=0, variant="B"))(task)
 
 
 def _official(task: Task) -> Looks:
@@ -142,6 +149,7 @@ ABLATIONS: tuple[Method, ...] = (
     ),
     Method("− prompts", "ours without prompts", adapted(varied("network", context=0))),
     Method("− scans", "ours with a complete source only", adapted(varied("training", scans=0))),
+    Method("LoRA only, faults", "LoRA only, with a sensor's and a segmenter's faults", _lora_with_faults),
     Method(
         "scans only",
         "source only, seen as the target's sensor would",

@@ -77,6 +77,7 @@ def official_recipe(recipe: Recipe) -> Recipe:
     training = replace(
         recipe.training,
         scans=0,
+        cut_share=0.0,
         unknown_size=0.0,
         optimiser="sgd",
         learning_rate=2e-3,
