@@ -85,21 +85,26 @@ class ClassPrompts:
 
 @torch.no_grad()
 def class_prompts(backbone: Backbone, classes: Descriptions, context: int) -> ClassPrompts:
-    """Prompts whose context starts as the last `context` words of `CONTEXT_WORDS`; what is missing in front is zero."""
+    """Prompts whose context starts as the last `context` words of `CONTEXT_WORDS`; what is missing in front is zero.
+
+    Raises:
+        ValueError: a name does not fit behind its context; the message says which.
+    """
     model, device = backbone.model, backbone.device
-    words = backbone.tokenizer([f"{CONTEXT_WORDS} {name}." for name in classes.names]).to(device)
+    most = model.positional_embedding.shape[0]
     given = int(backbone.tokenizer([CONTEXT_WORDS])[0].argmax()) - 1  # words of the context, without start and end
+    sentences = [f"{CONTEXT_WORDS} {name}." for name in classes.names]
+    words = backbone.tokenizer(sentences, most + given + 1).to(device)  # room enough: the tokenizer cuts in silence
     embedded = model.token_embedding(words)
     end = words.argmax(-1) - given + context
     front = embedded[:, 1 : 1 + given]
     blank = front.new_zeros(len(words), max(context - given, 0), front.shape[2])
     front = torch.cat([blank, front[:, max(given - context, 0) :]], 1)
     joined = torch.cat([embedded[:, :1], front, embedded[:, 1 + given :]], 1)[:, : int(end.max()) + 1]
-    if int(end.max()) >= model.positional_embedding.shape[0]:
-        longest = max(classes.names, key=len)
+    if int(end.max()) >= most:
         raise ValueError(
-            f"class '{longest}' with {context} context words is longer than the {model.positional_embedding.shape[0]} "
-            f"words of backbone '{backbone.name}'; shorten the name"
+            f"class '{classes.names[int(end.argmax())]}' with {context} context words is longer than the {most} words "
+            f"of backbone '{backbone.name}'; shorten the name"
         )
     plain = F.normalize(encode_words(model, joined, end).float(), dim=-1)
     return ClassPrompts(classes.names, class_features(backbone, classes), joined, end, context, plain)
