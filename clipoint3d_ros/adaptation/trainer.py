@@ -72,9 +72,9 @@ class Run:
     average: dict[str, Tensor]
     prior: Tensor
     best: dict[str, Tensor] = field(default_factory=dict)
-    best_score: float = -1.0
+    best_score: float = -math.inf
     best_step: int = 0
-    score: float = -1.0
+    score: float = -math.inf
     kept: dict[str, Tensor] = field(default_factory=dict)
     kept_step: int = 0
     step: int = 0
@@ -97,13 +97,14 @@ def prepare(source: Objects, target: Objects | None, recipe: Recipe) -> Material
     config = recipe.training
     numbers = np.random.default_rng(config.seed)
     shots, rest = few_shot(source, config.shots, numbers)
-    if len(np.unique(rest.labels)) < len(source.classes):  # none left to keep apart: a fifth of the shots is
-        fewest = int(np.bincount(shots.labels).min())
-        if fewest < 2:
+    if len(np.unique(rest.labels)) < len(source.classes):  # none left to keep apart: a fifth of such a class is
+        counts = np.bincount(source.labelled().labels)
+        if counts.min() < 2:
             raise ValueError(
                 f"{source.domain} has classes of one object, and the probe set needs another: give at least 2 a class"
             )
-        shots, rest = few_shot(source, fewest - max(fewest // 5, 1), numbers)
+        without = counts - np.maximum(counts // 5, 1)
+        shots, rest = few_shot(source, np.where(counts > config.shots, config.shots, without), numbers)
     held, _ = few_shot(rest, config.probe, numbers)
     seen = None if target is None or len(target) == 0 else levelled(target.unlabelled(), STORED_POINTS)
     if seen is None and recipe.losses.sees_target:
@@ -148,7 +149,7 @@ def train(
 
     Raises:
         ValueError: a checkpoint of another recipe, backbone or material.
-        FloatingPointError: a loss that is not finite; the message names its terms.
+        FloatingPointError: a loss, gradient or prediction that is not finite, before it changes the checkpoint.
     """
     config = recipe.training
     with torch.random.fork_rng(devices=[]):
@@ -162,7 +163,7 @@ def train(
     learner = _Learner(recipe, prompts, DepthViews(size=backbone.preprocessing.size), loss, peers)
     if run.step == 0:
         _probe(run, learner, backbone, classes, material, on_best)
-    last = min(config.steps, stop_at or config.steps)
+    last = config.steps if stop_at is None else min(config.steps, stop_at)
     while run.step < last:
         figures = _step(run, learner, material)
         run.step += 1
@@ -206,25 +207,30 @@ def _step(run: Run, learner: _Learner, material: Material) -> dict[str, float]:
         tokens, turned = zip(*(_prompts(network, b, config, b is target) for b in shown), strict=True)
         features = _encode(network, learner, shown, tokens, run.step)
         text = network.text(learner.prompts)
-        scale = float(network.model.logit_scale.exp())
-        seen = [see(f, text, scale, a) for f, a in zip(features, turned, strict=True)]
-        loss, terms = learner.loss(
-            seen[0], source.labels, seen[1] if target is not None else None, target, run.prior.to(device), recipe
-        )
-    if not torch.isfinite(loss):
-        told = ", ".join(f"{name} {float(term):.3g}" for name, term in terms.items())
-        raise FloatingPointError(f"the loss of step {run.step} is not finite ({told}); lower training.learning_rate")
+    _demand_finite(f"what step {run.step} sees", text, *features)
+    scale = float(network.model.logit_scale.exp())
+    seen = [see(f, text, scale, a) for f, a in zip(features, turned, strict=True)]
+    loss, terms = learner.loss(
+        seen[0], source.labels, seen[1] if target is not None else None, target, run.prior.to(device), recipe
+    )
+    told = ", ".join(f"{name} {float(term.detach()):.3g}" for name, term in terms.items())
+    _demand_finite(f"the loss of step {run.step} ({told})", loss)
     run.optimiser.zero_grad(set_to_none=True)
     loss.backward()
     trained = list(network.trained().values())
     learner.peers.average(p.grad for p in trained if p.grad is not None)
-    nn.utils.clip_grad_norm_(trained, 1.0)
+    _demand_finite(f"the gradient of step {run.step} ({told})", nn.utils.clip_grad_norm_(trained, 1.0))
     run.optimiser.step()
     _follow(run, min(config.ema, (1 + run.step) / (10 + run.step)))
     with torch.no_grad():
         right = (seen[0].pooled.argmax(1) == source.labels).float().mean()
     figures = {"loss": float(loss.detach()), **{k: float(v.detach()) for k, v in terms.items()}}
     return {**figures, "accuracy": float(right), "seconds": time.monotonic() - began}
+
+
+def _demand_finite(what: str, *values: Tensor) -> None:
+    if not all(bool(torch.isfinite(value).all()) for value in values):
+        raise FloatingPointError(f"{what} is not finite; lower training.learning_rate")
 
 
 def _prompts(
@@ -282,12 +288,14 @@ def _probe(
     on_best: OnBest | None,
 ) -> dict[str, float]:
     """Score the average on the probe set, keep it where it is the best, and look anew at the target's class shares."""
+    _demand_finite(f"the average after step {run.step}", *run.average.values())
     current = _copied(run.network)
     run.network.load_adapter(run.average)
     run.network.eval()
     served = run.network.merged()
     run.network.load_adapter(current)
     probe = look_over(served, backbone, classes, material.probe)
+    _demand_finite(f"what is predicted after step {run.step}", probe.logits)
     if material.target is not None and learner.recipe.losses.transport:
         run.prior = class_prior(look_over(served, backbone, classes, material.target).logits).cpu().float()
     run.score = probe.score
@@ -366,6 +374,7 @@ def _resume(run: Run, identity: str, folder: Path | None) -> None:
 
 
 def _save(run: Run, identity: str, folder: Path) -> None:
+    _demand_finite(f"a parameter after step {run.step}", *run.network.adapter().values())
     folder.mkdir(parents=True, exist_ok=True)
     stored = {
         "fingerprint": identity,
@@ -385,10 +394,11 @@ def _save(run: Run, identity: str, folder: Path) -> None:
 
 
 def _digest(material: Material) -> str:
-    """A short hash of the clouds and labels."""
+    """A short hash of everything in it."""
     digest = hashlib.sha256()
     for clouds in (material.source, material.scans, material.target, material.probe):
         if clouds is not None:
-            digest.update(clouds.points.numpy().tobytes())
-            digest.update(clouds.labels.numpy().tobytes())
+            for part in (clouds.points, clouds.labels, clouds.seen, clouds.elevation, clouds.distance):
+                digest.update(part.numpy().tobytes())
+        digest.update(str(clouds and clouds.metric).encode())
     return digest.hexdigest()[:16]

@@ -106,9 +106,13 @@ def run(args: argparse.Namespace) -> int:
         network, adapter = adapter_of(run, backbone, classes, material, recipe, told)
         save_bundle(args.out, network, backbone, adapter)
 
-    finished = train(backbone, classes, material, recipe, state, report, keep, args.stop_at, peers=peers)
-    bar.close()
-    close()
+    try:
+        finished = train(backbone, classes, material, recipe, state, report, keep, args.stop_at, peers=peers)
+    except FloatingPointError as error:
+        raise CommandError(str(error)) from None
+    finally:
+        bar.close()
+        close()
     peers.wait()
     peers.leave()
     if not peers.first:
@@ -134,7 +138,8 @@ def _recipe(args: argparse.Namespace) -> Any:
     from clipoint3d_ros.adaptation.config import load_recipe
     from clipoint3d_ros.resources import config_file
 
-    changes = list(args.changes)
+    changes = [] if args.target else [f"losses.{name}=0" for name in ("conf", "transport", "proto", "agree")]
+    changes += args.changes
     for word in args.weights:
         name, equals, _ = word.partition("=")
         if name not in LOSSES or not equals:
@@ -143,8 +148,6 @@ def _recipe(args: argparse.Namespace) -> Any:
     given = {"network.variant": args.variant}
     given.update({f"training.{name}": getattr(args, name) for name in ("shots", "steps", "seed", "precision")})
     changes += [f"{key}={value}" for key, value in given.items() if value is not None]
-    if not args.target:
-        changes += [f"losses.{name}=0" for name in ("conf", "transport", "proto", "agree")]
     return load_recipe(args.recipe or config_file("train/clipoint3d.yaml"), changes)
 
 

@@ -64,13 +64,16 @@ class Objects:
         return replace(self, classes=tuple(classes), labels=table[self.labels])
 
 
-def few_shot(objects: Objects, shots: int, rng: np.random.Generator) -> tuple[Objects, Objects]:
-    """`shots` labelled objects of each class, drawn at random, and the labelled rest.
+def few_shot(
+    objects: Objects, shots: int | Sequence[int] | np.ndarray, rng: np.random.Generator
+) -> tuple[Objects, Objects]:
+    """`shots` labelled objects of each class, or so many of each as it lists, drawn at random, and the labelled rest.
 
     Raises:
         ValueError: fewer than 1 shot, or a class of which there is no object.
     """
-    if shots < 1:
+    limits = np.broadcast_to(shots, len(objects.classes))
+    if limits.min(initial=1) < 1:
         raise ValueError(f"shots must be at least 1, but is {shots}")
     counts = {name: int((objects.labels == i).sum()) for i, name in enumerate(objects.classes)}
     bare = [name for name, count in counts.items() if count == 0]
@@ -79,7 +82,7 @@ def few_shot(objects: Objects, shots: int, rng: np.random.Generator) -> tuple[Ob
             f"{objects.domain} has no object of {', '.join(bare)}; a source needs some of every class: "
             "leave these out of --classes, or add objects of them"
         )
-    chosen = [rng.permutation(np.flatnonzero(objects.labels == i))[:shots] for i in range(len(objects.classes))]
+    chosen = [rng.permutation(np.flatnonzero(objects.labels == i))[:limit] for i, limit in enumerate(limits)]
     rows = np.sort(np.concatenate(chosen))
     rest = np.setdiff1d(np.flatnonzero(objects.labels != NO_LABEL), rows)
     return objects.take(rows), objects.take(rest)
