@@ -400,5 +400,5 @@ def _digest(material: Material) -> str:
         if clouds is not None:
             for part in (clouds.points, clouds.labels, clouds.seen, clouds.elevation, clouds.distance):
                 digest.update(part.numpy().tobytes())
-        digest.update(str(clouds and clouds.metric).encode())
+            digest.update(str(clouds.metric).encode())
     return digest.hexdigest()[:16]
