@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from clipoint3d_ros.adaptation.batches import source_batch, target_batch
 from clipoint3d_ros.adaptation.clouds import levelled
 from clipoint3d_ros.adaptation.config import TrainingConfig
-from clipoint3d_ros.adaptation.trainer import Material
+from clipoint3d_ros.adaptation.trainer import Material, learning_rate
 from clipoint3d_ros.clip.backbone import Backbone
 from clipoint3d_ros.clip.descriptions import Descriptions
 from clipoint3d_ros.clip.point_encoder import PointNet
@@ -42,7 +42,7 @@ def linear_probe(
     """Logistic regression on the frozen features of the source's views, started from the classes' text features.
 
     Args:
-        l2: weight of the squared distance from that start.
+        l2: weight of the squared distance from that start, where no class has a bias.
     """
     classifier = Classifier(backbone, classes, ClassifierConfig(selection="all"))
     source = material.source
@@ -61,7 +61,8 @@ def linear_probe(
 
     def closure() -> Tensor:
         optimiser.zero_grad()
-        loss = F.cross_entropy(x @ weight.T + bias, y) + l2 * (weight - anchor).square().sum(1).mean()
+        moved = (weight - anchor).square().sum(1).mean() + bias.square().mean()
+        loss = F.cross_entropy(x @ weight.T + bias, y) + l2 * moved
         loss.backward()
         return loss
 
@@ -108,6 +109,8 @@ def point_encoder(
     optimiser = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
     count = config.encoder_points
     for step in range(config.steps):
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(step, config)
         source = source_batch(material.source, material.scans, config, step).to(device)
         features, turned = encoder(source.points[:, :count])
         identity = torch.eye(turned.shape[-1], device=device)
@@ -124,10 +127,8 @@ def point_encoder(
         loss.backward()
         optimiser.step()
     encoder.eval()
-    clouds = levelled(scored, config.points)
+    clouds = levelled(scored, count)
     with torch.inference_mode():
-        logits = torch.cat(
-            [head(encoder(normalise(part[:, :count]).to(device))[0]).cpu() for part in clouds.points.split(64)]
-        )
+        logits = torch.cat([head(encoder(normalise(part).to(device))[0]).cpu() for part in clouds.points.split(64)])
     even = torch.full((len(logits), VIEWS), 1 / VIEWS)
     return Looks(logits[:, None].expand(-1, VIEWS, -1).contiguous(), even)

@@ -53,7 +53,7 @@ def look(classifier: Classifier, objects: Objects, spoil: np.random.Generator | 
     """Every view's logits of some objects.
 
     Args:
-        classifier: whichever model it serves.
+        classifier: whichever model it serves, with whatever class features it has been given.
         objects: to be scored.
         spoil: turns and jitters each cloud first, as the released code does with its test clouds; None leaves them.
     """
@@ -67,7 +67,7 @@ def look(classifier: Classifier, objects: Objects, spoil: np.random.Generator | 
         projection = every.project(clouds, part.up, part.viewpoints)
         if not objects.metric:
             projection = projection.without_sizes()
-        logits.append((every.scale * every.encode(projection) @ every.text.T).cpu())
+        logits.append((classifier.scale * every.encode(projection) @ classifier.text.T).cpu())
         weights.append(facing.view_weights(clouds, part.up, part.viewpoints).cpu())
     return Looks(torch.cat(logits), torch.cat(weights))
 

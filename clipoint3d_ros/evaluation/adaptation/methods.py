@@ -149,7 +149,7 @@ ABLATIONS: tuple[Method, ...] = (
     ),
     Method("− prompts", "ours without prompts", adapted(varied("network", context=0))),
     Method("− scans", "ours with a complete source only", adapted(varied("training", scans=0))),
-    Method("LoRA only, faults", "LoRA only, with a sensor's and a segmenter's faults", _lora_with_faults),
+    Method("LoRA with faults", "LoRA only, with a sensor's and a segmenter's faults", _lora_with_faults),
     Method(
         "scans only",
         "source only, seen as the target's sensor would",

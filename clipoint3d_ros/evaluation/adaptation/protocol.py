@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -19,7 +21,7 @@ class Protocol:
 
     name: of the column ("learn*", "modelnet → scannet").
     classes: what is to be told apart.
-    source: gives the labelled source of a seed.
+    source: gives the labelled source of a seed; its repr says which, for results on disk.
     target: what adaptation may see, unlabelled.
     scored: labelled; its labels are looked at in the table only.
     """
@@ -30,11 +32,23 @@ class Protocol:
     target: Objects
     scored: Objects
 
-    @property
+    def __post_init__(self) -> None:
+        if not len(self.scored):
+            raise ValueError(
+                f"nothing to score of '{self.name}': {self.scored.domain} has no object, or none left, of the classes "
+                f"{', '.join(self.classes.names)}"
+            )
+
+    @cached_property
     def digest(self) -> str:
-        """A short hash of the data, for results on disk."""
-        told = [(o.domain, [float(c.sum()) for c in o.clouds], o.labels.tolist()) for o in (self.target, self.scored)]
-        return fingerprint(self.name, self.classes, told)
+        """A short hash of the data, for results on disk; of the source's, only which it is."""
+        told = hashlib.sha256()
+        for objects in (self.target, self.scored):
+            told.update(repr((objects.domain, len(objects), objects.up, objects.metric)).encode())
+            eyes = () if objects.viewpoints is None else (objects.viewpoints,)
+            for array in (*objects.clouds, objects.labels, *eyes):
+                told.update(repr(array.shape).encode() + np.ascontiguousarray(array).tobytes())
+        return fingerprint(self.name, self.classes, repr(self.source), told.hexdigest())
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from multiprocessing import get_context
@@ -19,7 +20,7 @@ from clipoint3d_ros.evaluation.adaptation.methods import Method, Task, find
 from clipoint3d_ros.evaluation.adaptation.protocol import Protocol
 from clipoint3d_ros.pretraining.config import fingerprint
 
-FORMAT = 1  # of the results on disk; a change of what a method does makes old ones unused
+FORMAT = 2  # of the results on disk; a change of what a method does makes old ones unused
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,9 @@ def run_all(plan: Plan, jobs: int, told: Callable[[], object] = lambda: None) ->
         plan: the table.
         jobs: processes, each with its share of the cores; 1 works in this one.
         told: called after each cell.
+
+    Raises:
+        ChildProcessError: a process was killed.
     """
     cells = plan.cells(len(protocols_of(plan)))
     found: dict[Cell, Looks] = {}
@@ -96,9 +100,18 @@ def run_all(plan: Plan, jobs: int, told: Callable[[], object] = lambda: None) ->
     # Spawned, not forked: open3d's and torch's threads do not survive a fork.
     with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_threads, initargs=(threads,)) as pool:
         waiting = {pool.submit(run_cell, plan, cell): cell for cell in cells}
-        for done in as_completed(waiting):
-            found[waiting[done]] = done.result()
-            told()
+        try:
+            for done in as_completed(waiting):
+                found[waiting[done]] = done.result()
+                told()
+        except BrokenProcessPool:
+            raise ChildProcessError(
+                f"one of {jobs} processes died, most likely for lack of memory; finished cells are kept in "
+                f"{plan.cache}, so run it again with fewer --jobs"
+            ) from None
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # else the failure shows after all other cells
+            raise
     return {cell: found[cell] for cell in cells}
 
 

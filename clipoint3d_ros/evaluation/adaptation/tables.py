@@ -41,8 +41,9 @@ def plot(figures: Mapping[str, Any], path: Path) -> None:
     )
     for axis, rows in zip(axes[:, 0], blocks, strict=True):
         means = [100 * row["macro_accuracy"] for row in rows]
-        low = [100 * (row["macro_accuracy"] - row["macro_ci95"][0]) for row in rows]
-        high = [100 * (row["macro_ci95"][1] - row["macro_accuracy"]) for row in rows]
+        # Never below 0: a rounding error, or a skewed interval that leaves the mean out, is no reason to stop.
+        low = [100 * max(row["macro_accuracy"] - row["macro_ci95"][0], 0.0) for row in rows]
+        high = [100 * max(row["macro_ci95"][1] - row["macro_accuracy"], 0.0) for row in rows]
         ours = ["#0b6e4f" if row["method"].startswith("CLIPoint3D") else "#7a8b99" for row in rows]
         axis.barh(range(len(rows)), means, color=ours)
         axis.errorbar(means, range(len(rows)), xerr=[low, high], fmt="none", ecolor="black", capsize=2, linewidth=1)
