@@ -38,9 +38,11 @@ from clipoint3d_ros.datasets.objects import Objects, few_shot
 from clipoint3d_ros.geometry.views import DepthViews
 from clipoint3d_ros.pretraining.config import fingerprint
 from clipoint3d_ros.pretraining.distributed import Peers
+from clipoint3d_ros.recognition.calibration import fit_temperature
 
 CHECKPOINT = "checkpoint.pt"
 STORED_POINTS = 2048  # of each cloud, of which each step draws some
+_BELIEF = 0.5  # in even classes, against one object of the target: rare classes must not be drawn to frequent ones
 _DTYPES = {"bf16": torch.bfloat16}
 
 
@@ -297,7 +299,9 @@ def _probe(
     probe = look_over(served, backbone, classes, material.probe)
     _demand_finite(f"what is predicted after step {run.step}", probe.logits)
     if material.target is not None and learner.recipe.losses.transport:
-        run.prior = class_prior(look_over(served, backbone, classes, material.target).logits).cpu().float()
+        seen = look_over(served, backbone, classes, material.target)
+        temperature = fit_temperature(probe.logits, probe.labels)  # EM wants posteriors, not mere scores
+        run.prior = class_prior(seen.logits / temperature, strength=_BELIEF * len(seen.labels)).cpu().float()
     run.score = probe.score
     if probe.score > run.best_score:
         run.best_score, run.best_step = probe.score, run.step

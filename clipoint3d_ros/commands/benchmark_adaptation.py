@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +83,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     table.add_argument(
         "--set", dest="changes", metavar="KEY=VALUE", action="append", default=[], help="change a value of the recipe"
     )
-    table.add_argument("--jobs", type=int, metavar="N", default=1, help="cells computed at once (%(default)s)")
+    table.add_argument(
+        "--jobs", type=int, metavar="N", help="cells computed at once (a core each, at most 4; on a GPU 1)"
+    )
     table.add_argument(
         "--cache", type=Path, metavar="DIR", default=Path("runs/table"), help="results of cells (%(default)s)"
     )
@@ -127,6 +130,14 @@ def _recipe(args: argparse.Namespace) -> Any:
     return load_recipe(args.recipe or config_file("train/benchmark.yaml"), args.changes)
 
 
+def _jobs(device: str | None) -> int:
+    """As many processes as the machine's cores carry; one where a GPU does the work."""
+    import torch
+
+    on_gpu = torch.device(device).type != "cpu" if device else torch.cuda.is_available()
+    return 1 if on_gpu else min(os.cpu_count() or 1, 4)
+
+
 def _measure(args: argparse.Namespace, made: Any, recipe: Any, told: dict[str, Any]) -> dict[str, Any]:
     from dataclasses import asdict
 
@@ -139,7 +150,8 @@ def _measure(args: argparse.Namespace, made: Any, recipe: Any, told: dict[str, A
         seeds = tuple(int(word) for word in args.seeds.split(","))
     except ValueError:
         raise UsageError(f"--seeds {args.seeds} must be whole numbers separated by commas, such as 0,1,2") from None
-    if args.jobs < 1 or len(set(seeds)) < len(seeds):
+    jobs = args.jobs if args.jobs is not None else _jobs(args.device)
+    if jobs < 1 or len(set(seeds)) < len(seeds):
         raise UsageError("--jobs must be at least 1, and --seeds must not repeat")
     starts = tuple(Start(*pair) for pair in (args.models or [(name, None) for name in EMBEDDED]))
     if len(set(starts)) < len(starts):
@@ -148,6 +160,6 @@ def _measure(args: argparse.Namespace, made: Any, recipe: Any, told: dict[str, A
     plan = Plan(made, starts, methods, seeds, recipe, args.cache, args.device)
     protocols = protocols_of(plan)
     with tqdm(total=len(plan.cells(len(protocols))), unit="cell", desc="table") as bar:
-        looks = run_all(plan, args.jobs, bar.update)
+        looks = run_all(plan, jobs, bar.update)
     by_views = table.by_views(plan, protocols, looks, SHOWN_BY_VIEWS, SINGLE_VIEWS) if SHOWN_BY_VIEWS in methods else []
     return {**told, "recipe": asdict(recipe), "rows": table.rows(plan, protocols, looks), "views": by_views}
