@@ -358,8 +358,8 @@ class Counting(Network):
         return super().views(images, *others)
 
 
-@pytest.mark.parametrize("limit", [1, 5, 100])
-def test_a_capped_pass_gives_what_the_whole_batch_gives(backbone, material, limit):
+@pytest.mark.parametrize(("limit", "patches"), [(1, 0), (5, 3), (100, 0)])
+def test_a_capped_pass_gives_what_the_whole_batch_gives(backbone, material, limit, patches):
     runs, figures, passes = [], [], []
     for views_at_once in (0, limit):
         recipe = changed(
@@ -370,6 +370,7 @@ def test_a_capped_pass_gives_what_the_whole_batch_gives(backbone, material, limi
             network={"dropout": 0.0},
             views_at_once=views_at_once,
         )
+        recipe = changed(recipe, patches=patches)
         made = Counting(backbone, recipe.network)
         made.passes = []
         with torch.random.fork_rng(devices=[]):
@@ -386,6 +387,18 @@ def test_a_capped_pass_gives_what_the_whole_batch_gives(backbone, material, limi
     for name, value in figures[1].items():
         if name != "seconds":
             assert figures[3][name] == pytest.approx(value, rel=1e-3, abs=1e-4), name
+
+
+def test_some_patches_of_a_view_are_drawn_from_the_step_alone(backbone, material):
+    told = []
+    for patches in (0, 2, 2, 1000):
+        recipe = changed(PLAIN, steps=1, patches=patches)
+        train(backbone, CLASSES, material, recipe, report=lambda _, figures: told.append(figures["ce"]))
+    every, some, again, most = told
+    assert backbone.preprocessing.drop_empty
+    assert some == again
+    assert some != every
+    assert most == every, "more than there are is all of them"
 
 
 def test_half_precision_stays_finite_and_near(backbone, material, whole):

@@ -6,7 +6,6 @@ from functools import partial
 
 import numpy as np
 import pytest
-import torch
 from domains_made import looks, solids
 from labelled import scene_folder
 
@@ -139,7 +138,7 @@ def test_what_the_targets_objects_are_changes_nothing(words, domains, tmp_path):
     assert index != json.loads((domains / "scenes" / "scenes.json").read_text())
     for name, scenes in (("adapter", domains / "scenes"), ("other", other)):
         renamed = without(without(words, "--target"), "--out")
-        assert cli.main([*renamed, "--target", f"scenes:{scenes}", "--out", str(tmp_path / name)]) == 0
+        assert cli.main([*renamed, "--target", f"scenes:{scenes}", "--steps", "1", "--out", str(tmp_path / name)]) == 0
     weights = [(tmp_path / name / "adapter.safetensors").read_bytes() for name in ("adapter", "other")]
     assert weights[0] == weights[1]
 
@@ -223,11 +222,3 @@ def test_tensorboard_gets_the_losses(words, tmp_path):
         assert [(e.step, round(e.value, 5)) for e in events.Scalars(name)] == [
             (step, pytest.approx(value, abs=2e-5)) for step, value in told
         ]
-
-
-def test_the_callers_random_numbers_do_not_matter(words, tmp_path):
-    for name in ("adapter", "again"):
-        torch.manual_seed(len(name))
-        assert cli.main([*without(words, "--out"), "--steps", "1", "--out", str(tmp_path / name)]) == 0
-    weights = [(tmp_path / name / "adapter.safetensors").read_bytes() for name in ("adapter", "again")]
-    assert weights[0] == weights[1]
