@@ -65,6 +65,9 @@ class TrainingConfig:
     views_at_once: int = 0  # the memory cap: views of one pass, whose activations are computed again; 0 takes all
     target_statistics: bool = False  # let target passes move the point encoder's BatchNorm, as the released code does
     probe_every: int = 50  # steps
+    # Standard errors by which the kept step must be better than the frozen model on the probe set, seen as the target's
+    # sensor would see it; else there is no gap to close, and the frozen model stays. 0 always keeps the training.
+    certain: float = 1.64
     keep_margin: float = 0.02  # of probe score, by which the last step may stay behind the best one and yet be kept
     checkpoint_every: int = 50  # steps
     seed: int = 0
@@ -86,6 +89,8 @@ class TrainingConfig:
                 raise ValueError(f"training.{name} must lie in [0, 1], but is {getattr(self, name)}")
         if self.precision not in PRECISIONS or self.optimiser not in OPTIMISERS:
             raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, optimiser one of {', '.join(OPTIMISERS)}")
+        if self.certain < 0:
+            raise ValueError(f"training.certain must be 0 or more standard errors, but is {self.certain}")
         if not self.learning_rate > 0:
             raise ValueError(f"training.learning_rate must be above 0, but is {self.learning_rate}")
 

@@ -44,6 +44,19 @@ class Probe:
         return self.macro_accuracy - 0.02 * float(torch.stack(each).mean())
 
 
+def gain(before: Probe, after: Probe) -> tuple[float, float]:
+    """How much macro accuracy rose between two looks at the same labelled objects, and its standard error.
+
+    The error is that of the objects' paired differences, class by class; no class is taken to vary less than one
+    changed object would make it, for a few objects' agreement is no certainty.
+    """
+    moved = (after.logits.argmax(1) == after.labels).float() - (before.logits.argmax(1) == before.labels).float()
+    groups = [moved[after.labels == c] for c in after.labels.unique() if c >= 0]
+    mean = torch.stack([g.mean() for g in groups]).mean()
+    variances = [max(float(g.var(correction=0)), 1 / len(g)) / len(g) for g in groups]
+    return float(mean), sum(variances) ** 0.5 / len(groups)
+
+
 @torch.no_grad()
 def look_over(served: Network | None, backbone: Backbone, classes: Descriptions, clouds: Clouds) -> Probe:
     """Classify clouds with a merged network, or the frozen one: sensor-facing views where a sensor stood, else by

@@ -27,7 +27,7 @@ from clipoint3d_ros.adaptation.clouds import Clouds, can_scan, levelled, scanned
 from clipoint3d_ros.adaptation.config import Recipe, TrainingConfig
 from clipoint3d_ros.adaptation.objective import Objective, objective, see
 from clipoint3d_ros.adaptation.priors import class_prior
-from clipoint3d_ros.adaptation.probing import Probe, look_over
+from clipoint3d_ros.adaptation.probing import Probe, gain, look_over
 from clipoint3d_ros.clip.backbone import Backbone
 from clipoint3d_ros.clip.descriptions import Descriptions
 from clipoint3d_ros.clip.network import Network, NetworkConfig
@@ -147,7 +147,7 @@ def train(
 
     Returns:
         The run, whose network holds the last average, or the best one where the last fell below it on the probe set
-        by more than `keep_margin`.
+        by more than `keep_margin`; what it was before training where that gained nothing `certain` on the probe set.
 
     Raises:
         ValueError: a checkpoint of another recipe, backbone or material.
@@ -160,6 +160,7 @@ def train(
     prompts = class_prompts(backbone, classes, recipe.network.context)
     run = Run(network, _optimiser(network, config), _copied(network), torch.full((len(classes.names),), 1.0))
     run.prior /= run.prior.sum()
+    untrained = _copied(network)
     identity = fingerprint(asdict(recipe), backbone.checksum, classes, _digest(material))
     _resume(run, identity, folder)
     learner = _Learner(recipe, prompts, DepthViews(size=backbone.preprocessing.size), loss, peers)
@@ -180,6 +181,9 @@ def train(
     else:
         run.kept, run.kept_step = run.average, run.step
     network.load_adapter(run.kept)
+    if config.certain and run.step == config.steps and not _gains(network, backbone, classes, material, config.certain):
+        run.kept, run.kept_step = untrained, 0
+        network.load_adapter(untrained)
     network.eval()
     return run
 
@@ -310,6 +314,14 @@ def _probe(
         if on_best is not None and learner.peers.first:
             on_best(run, probe)
     return {"probe": probe.macro_accuracy}
+
+
+def _gains(network: Network, backbone: Backbone, classes: Descriptions, material: Material, certain: float) -> bool:
+    """Whether the network is better than the frozen model on the probe set by `certain` standard errors."""
+    network.eval()
+    before = look_over(None, backbone, classes, material.probe)
+    rise, error = gain(before, look_over(network.merged(), backbone, classes, material.probe))
+    return rise > certain * error
 
 
 def learning_rate(step: int, config: TrainingConfig) -> float:

@@ -188,7 +188,7 @@ def load_bundle(folder: str | Path, frozen: Backbone) -> Adapter:
     tensors = _read_tensors(place / WEIGHTS_FILE)
     if file_checksum(place / WEIGHTS_FILE) != meta["weights"]:
         raise BundleError(
-            f"{place / WEIGHTS_FILE} is not the one that {META_FILE} tells of: it was replaced while it was read, or it "
+            f"{place / WEIGHTS_FILE} is not the one that {META_FILE} tells of: it was replaced while being read, or it "
             "is damaged; load it again, or copy the bundle again"
         )
     classes = _classes(meta, place)

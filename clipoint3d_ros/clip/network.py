@@ -105,8 +105,8 @@ class Network(nn.Module):
 
     def visual_prompts(self, points: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """(B, N, 3) normalised clouds → (B, K, W) prompts of their views and the alignment (B, 64, 64); None, None
-        without prompts."""
-        if self.prompts is None or self.points is None:
+        without prompts, or in use where their projection is still zero: such tokens say nothing, but would be seen."""
+        if self.prompts is None or self.points is None or (not self.training and self.prompts.silent):
             return None, None
         features, alignment = self.points(points)
         return self.prompts.visual(features), alignment

@@ -70,6 +70,11 @@ class Prompts(nn.Module):
         self.text = Branch(width, heads, text_width)
         self.vision = Branch(width, heads, vision_width)
 
+    @property
+    def silent(self) -> bool:
+        """Whether no object's visual prompt says anything yet."""
+        return not bool(self.vision.project.weight.any()) and not bool(self.vision.project.bias.any())
+
     def text_context(self, classes: Tensor) -> Tensor:
         """(C, P) frozen class features → (K, text width), to be added to the hand-written context."""
         return self.text(self.query[None], classes[None])[0]

@@ -123,6 +123,8 @@ def run(args: argparse.Namespace) -> int:
     network, adapter = adapter_of(finished, backbone, classes, material, recipe, told)
     save_bundle(args.out, network, backbone, adapter)
     probe = adapter.probe
+    if finished.kept_step == 0:
+        print("no certain gain on the probe set: the bundle answers as the frozen model does")
     print(
         f"probe set, {probe['objects']} objects: macro {probe['macro_accuracy']:.1%} at step {finished.kept_step}, "
         f"frozen {probe['frozen_macro_accuracy']:.1%}; bundle in {args.out}"

@@ -370,7 +370,7 @@ def test_a_bundle_replaced_while_it_is_read_is_never_mixed_with_the_new_one(tmp_
         return read(path)
 
     monkeypatch.setattr(bundle, "_read_tensors", after_a_save)
-    with pytest.raises(BundleError, match="replaced while it was read"):
+    with pytest.raises(BundleError, match="replaced while being read"):
         load_bundle(folder, backbone)
 
 

@@ -68,7 +68,7 @@ def source_only(cut_share: float = 0.0, **network: object) -> Callable[[Recipe],
             replace(recipe.network, **network),  # type: ignore[arg-type]
             blind(recipe.losses),
             recipe.transport,
-            replace(recipe.training, scans=0, cut_share=cut_share),
+            replace(recipe.training, scans=0, cut_share=cut_share, certain=0.0),
         )
 
     return change
