@@ -19,6 +19,7 @@ RECIPE = Recipe(
     LossConfig(agree=1.0),
     TransportConfig(unbalanced=0.5, prediction_weight=0.2, iterations=20),
     TrainingConfig(
+        certain=0.0,
         shots=3,
         probe=2,
         steps=4,

@@ -34,7 +34,8 @@ def adapter_of(
     network.load_adapter(run.kept)
     served = network.eval().merged()
     probe = look_over(served, backbone, classes, material.probe)
-    temperature = fit_temperature(probe.logits, probe.labels)
+    frozen = backbone.temperature  # of a training that gained nothing, whose answers are to be the frozen model's
+    temperature = fit_temperature(probe.logits, probe.labels) if run.kept_step else frozen
     figures = {
         "objects": len(probe.labels),
         "macro_accuracy": round(probe.macro_accuracy, 4),

@@ -10,7 +10,7 @@ from domains_made import CLASSES, looks, solids
 
 from clipoint3d_ros.adaptation import probing
 from clipoint3d_ros.adaptation.clouds import levelled
-from clipoint3d_ros.adaptation.probing import Probe, look_over
+from clipoint3d_ros.adaptation.probing import Probe, gain, look_over
 from clipoint3d_ros.clip.backbone import load_backbone
 from clipoint3d_ros.clip.bundle import Adapter
 from clipoint3d_ros.clip.network import Network, NetworkConfig
@@ -108,3 +108,22 @@ def test_sizes_of_clouds_without_a_unit_are_not_looked_at(backbone):
             for scale in (1.0, 4.0)
         )
         assert torch.allclose(small, large, atol=1e-5) == alike
+
+
+def answers(right, labels):
+    """A probe whose objects are right as told, of two classes."""
+    logits = torch.nn.functional.one_hot(torch.where(torch.tensor(right), labels, 1 - labels), 2).float()
+    return Probe(logits, torch.zeros(len(labels), 3), labels)
+
+
+def test_the_gain_is_that_of_macro_accuracy_and_no_agreement_is_certain():
+    labels = torch.tensor([0] * 10 + [1] * 40)
+    before = answers([True] * 5 + [False] * 5 + [True] * 40, labels)
+    after = answers([True] * 10 + [True] * 40, labels)
+    rise, error = gain(before, after)
+    assert rise == pytest.approx(after.macro_accuracy - before.macro_accuracy) == pytest.approx(0.25)
+    # Half of ten moved: variance 1/4; none of forty did: as if one had.
+    assert error == pytest.approx((0.25 / 10 + (1 / 40) / 40) ** 0.5 / 2)
+    same, error = gain(before, before)
+    assert same == 0
+    assert error > 0

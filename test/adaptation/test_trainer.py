@@ -13,10 +13,11 @@ from clipoint3d_ros.adaptation.objective import objective
 from clipoint3d_ros.adaptation.probing import Probe
 from clipoint3d_ros.adaptation.trainer import CHECKPOINT, learning_rate, prepare, train
 from clipoint3d_ros.clip.backbone import load_backbone
+from clipoint3d_ros.clip.bundle import Adapter
 from clipoint3d_ros.clip.descriptions import describe
 from clipoint3d_ros.clip.network import Network
 from clipoint3d_ros.clip.peft import LowRank
-from clipoint3d_ros.recognition.classifier import ClassifierConfig
+from clipoint3d_ros.recognition.classifier import Classifier, ClassifierConfig
 
 TARGETS = ("conf", "transport", "proto", "agree")
 BLIND = dict.fromkeys(TARGETS, 0.0)
@@ -535,3 +536,20 @@ def test_a_first_score_of_any_size_is_the_best_so_far(backbone, material, monkey
     assert best == [(0, confident.score)]
     assert confident.score < -1
     assert run.kept_step == 3
+
+
+def test_a_training_without_a_certain_gain_on_the_probe_set_leaves_the_frozen_model(backbone, material):
+    run = train(backbone, CLASSES, material, changed(steps=2, certain=1e6))
+    assert run.kept_step == 0
+    clouds = list(material.probe.points.numpy())
+    config = ClassifierConfig(points=64)
+    kept = Classifier(backbone, CLASSES, config, Adapter(run.network.merged(), CLASSES, backbone.temperature, 1))
+    frozen = Classifier(backbone, CLASSES, config)
+    one, other = (c.project(clouds, (0, 1, 0), material.probe.sensors()) for c in (kept, frozen))
+    torch.testing.assert_close(kept.logits(one, kept.encode(one)), frozen.logits(other, frozen.encode(other)))
+
+
+def test_a_training_with_a_certain_gain_is_kept(backbone, material, monkeypatch):
+    monkeypatch.setattr(trainer, "gain", lambda before, after: (0.2, 0.1))
+    assert train(backbone, CLASSES, material, changed(PLAIN, certain=1.9)).kept_step == PLAIN.training.steps
+    assert train(backbone, CLASSES, material, changed(PLAIN, certain=2.1)).kept_step == 0

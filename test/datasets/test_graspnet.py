@@ -117,6 +117,8 @@ def test_synthetic_is_both_synthetic_cameras(tmp_path):
     write_tree(tmp_path, "train/Synthetic/kinect")
     write_tree(tmp_path, "train/Synthetic/realsense")
     both = read_graspnet(tmp_path, "synthetic", "train", progress=False)
-    each = [read_graspnet(tmp_path, f"synthetic/{camera}", "train", progress=False) for camera in ("kinect", "realsense")]
+    each = [
+        read_graspnet(tmp_path, f"synthetic/{camera}", "train", progress=False) for camera in ("kinect", "realsense")
+    ]
     assert len(both) == len(each[0]) + len(each[1])
     assert (np.diff(both.scenes) >= 0).all(), "the scenes are in order"

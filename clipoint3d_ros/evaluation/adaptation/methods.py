@@ -201,6 +201,7 @@ def _prepared(protocol: Protocol, shots: int, probe: int, scans: int, seed: int,
 
 
 def _served(task: Task, network: object, spoil: np.random.Generator | None = None) -> Looks:
-    adapter = Adapter(network.merged(), task.protocol.classes, 1.0, version=1)  # type: ignore[attr-defined]
+    classes, temperature = task.protocol.classes, task.backbone.temperature  # the frozen model's: entropies compare
+    adapter = Adapter(network.merged(), classes, temperature, version=1)  # type: ignore[attr-defined]
     scored: Objects = task.protocol.scored
-    return look(Classifier(task.backbone, task.protocol.classes, adapter=adapter), scored, spoil)
+    return look(Classifier(task.backbone, classes, adapter=adapter), scored, spoil)

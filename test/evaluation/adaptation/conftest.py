@@ -55,6 +55,7 @@ def recipe():
         LossConfig(agree=0.5),
         TransportConfig(unbalanced=0.5, prediction_weight=0.2, iterations=20),
         TrainingConfig(
+            certain=0.0,
             shots=2,
             probe=1,
             steps=2,
