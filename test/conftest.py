@@ -5,24 +5,10 @@ import json
 import pytest
 import torch
 from safetensors.torch import save_file
+from small_model import SMALL
 
 from clipoint3d_ros.clip.backbone import CONFIG_FILE, WEIGHTS_FILE, build_model
-from clipoint3d_ros.pretraining.config import ModelConfig
 from clipoint3d_ros.pretraining.training import open_clip_config
-
-SMALL = ModelConfig(
-    embed_dim=32,
-    image_size=32,
-    patch_size=8,
-    vision_width=32,
-    vision_layers=2,
-    vision_head_width=16,
-    stem=(8, 8, 8),
-    context_length=24,
-    text_width=16,
-    text_layers=1,
-    text_heads=2,
-)
 
 
 @pytest.fixture(scope="session")

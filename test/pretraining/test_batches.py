@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL
 from corpora import corpus_of
+from small_model import SMALL
 
 from clipoint3d_ros.clip.descriptions import describe
 from clipoint3d_ros.geometry.views import FRONT_VIEW, view_directions

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import SMALL
+from small_model import SMALL
 
 from clipoint3d_ros.clip.backbone import load_backbone
 from clipoint3d_ros.clip.descriptions import load_descriptions
