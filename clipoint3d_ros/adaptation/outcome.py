@@ -16,6 +16,8 @@ from clipoint3d_ros.clip.descriptions import Descriptions
 from clipoint3d_ros.clip.network import Network
 from clipoint3d_ros.recognition.calibration import fit_temperature
 
+_COUNTED = 16  # objects; every early answer looks at them
+
 
 def adapter_of(
     run: Run, backbone: Backbone, classes: Descriptions, material: Material, recipe: Recipe, told: dict[str, Any]
@@ -53,11 +55,12 @@ def adapter_of(
 
 
 def _statistics(adapter: Adapter, backbone: Backbone, classes: Descriptions, material: Material) -> ClassStatistics:
-    """Of the source as the target's sensor sees it where there are scans, one of each object."""
-    source = material.source
+    """Of up to `_COUNTED` source objects a class, as the target's sensor sees them where there are scans."""
+    labels = material.source.labels
+    rows = torch.cat([torch.nonzero(labels == c)[:_COUNTED, 0] for c in labels.unique()])
+    source = material.source.take(rows)
     if material.scans is not None:
-        each = len(material.scans) // len(source)
-        source = material.scans.take(torch.arange(len(source)) * each)
+        source = material.scans.take(rows * (len(material.scans) // len(labels)))
     seen = look_over(adapter.network, backbone, classes, source)
     groups = [seen.features[seen.labels == c] for c in range(len(classes.names))]
     return ClassStatistics(
