@@ -89,7 +89,7 @@ class TrainingConfig:
                 raise ValueError(f"training.{name} must lie in [0, 1], but is {getattr(self, name)}")
         if self.precision not in PRECISIONS or self.optimiser not in OPTIMISERS:
             raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, optimiser one of {', '.join(OPTIMISERS)}")
-        if self.certain < 0:
+        if not self.certain >= 0:
             raise ValueError(f"training.certain must be 0 or more standard errors, but is {self.certain}")
         if not self.learning_rate > 0:
             raise ValueError(f"training.learning_rate must be above 0, but is {self.learning_rate}")

@@ -19,7 +19,7 @@ RECIPE = """
 network: {rank: 2, context: 0}
 transport: {unbalanced: 0.5, iterations: 20}
 training: {shots: 2, probe: 1, steps: 3, objects: 4, views: 2, points: 64, encoder_points: 32, scans: 2, warmup: 1,
-           probe_every: 2, checkpoint_every: 1}
+           probe_every: 2, checkpoint_every: 1, certain: 0.0}
 """
 
 
@@ -119,6 +119,16 @@ def test_stopped_and_gone_on_it_is_the_adapter_of_one_go(words, tmp_path):
     assert cli.main([*without(words, "--out"), "--out", str(tmp_path / "once")]) == 0
     weights = [(tmp_path / name / "adapter.safetensors").read_bytes() for name in ("adapter", "once")]
     assert weights[0] == weights[1]
+
+
+def test_a_training_that_gains_nothing_certain_says_so_and_answers_as_the_frozen_model(words, tmp_path, capsys):
+    assert cli.main([*words, "--set", "training.certain=1e6"]) == 0
+    assert "no certain gain on the probe set: the bundle answers as the frozen model does" in capsys.readouterr().out
+    assert read_meta(tmp_path / "adapter")["version"] == 1
+    objects = looks(each=1)
+    classifier = Classifier.load(bundle=tmp_path / "adapter", device="cpu")
+    for answer in classifier.classify(objects.clouds, viewpoint=objects.viewpoints):
+        np.testing.assert_allclose(answer.probabilities, answer.frozen.probabilities, atol=1e-5)
 
 
 def test_a_source_alone_needs_no_target(words, tmp_path):
