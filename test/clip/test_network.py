@@ -287,3 +287,13 @@ def test_configurations_that_make_no_sense_are_refused_in_words(config, words):
 def test_heads_that_do_not_share_the_width_are_refused_before_anything_is_built(frozen):
     with pytest.raises(ValueError, match="32 channels cannot be shared by 5 attention heads"):
         Network(frozen, NetworkConfig(heads=5))
+
+
+def test_visual_prompts_that_say_nothing_yet_are_seen_in_training_only(frozen):
+    network = Network(frozen, NetworkConfig(rank=2))
+    cloud = torch.randn(2, 32, 3, generator=torch.Generator().manual_seed(0))
+    assert network.train().visual_prompts(cloud)[0] is not None, "or no gradient would ever reach them"
+    assert network.eval().visual_prompts(cloud)[0] is None
+    with torch.no_grad():
+        network.prompts.vision.project.bias[0] = 0.1
+    assert network.visual_prompts(cloud)[0] is not None
