@@ -12,6 +12,7 @@ from clipoint3d_ros.pretraining.config import read_sections
 
 PRECISIONS = ("fp32", "bf16")
 OPTIMISERS = ("adamw", "sgd")
+TARGET_LOSSES = ("conf", "transport", "proto", "agree")  # those that look at the target
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class LossConfig:
     smoothing: float = 0.0  # of the source's labels
 
     def __post_init__(self) -> None:
-        wrong = [n for n in ("ce", "ortho", "conf", "transport", "proto", "agree") if not 0 <= getattr(self, n) < 1e6]
+        wrong = [n for n in ("ce", "ortho", *TARGET_LOSSES) if not 0 <= getattr(self, n) < 1e6]
         if wrong:
             raise ValueError(f"loss weights {', '.join(wrong)} must be 0 or more")
         if not self.proto_temperature > 0 or not 0 <= self.smoothing < 1:
@@ -36,7 +37,11 @@ class LossConfig:
 
     @property
     def sees_target(self) -> bool:
-        return self.conf > 0 or self.transport > 0 or self.proto > 0 or self.agree > 0
+        return any(getattr(self, name) > 0 for name in TARGET_LOSSES)
+
+    def blind(self) -> LossConfig:
+        """The same without what looks at the target."""
+        return replace(self, **dict.fromkeys(TARGET_LOSSES, 0.0))
 
 
 @dataclass(frozen=True)

@@ -45,14 +45,11 @@ def run(args: argparse.Namespace) -> int:
     from clipoint3d_ros.datasets.files import read_points
     from clipoint3d_ros.recognition.classifier import Classifier, ClassifierConfig
 
-    classes = args.classes
-    if classes is not None and not Path(classes).suffix:
-        classes = [name.strip() for name in classes.split(",")]
     classifier = Classifier.load(
         args.bundle,
         args.backbone,
         args.pretrained,
-        classes,
+        given_classes(args.classes),
         args.device,
         ClassifierConfig(unknown_below=args.unknown_below),
         args.download,
@@ -78,6 +75,13 @@ def run(args: argparse.Namespace) -> int:
         ]
         args.json.write_text(json.dumps({"classes": list(classifier.classes), "objects": rows}, indent=2) + "\n")
     return 0
+
+
+def given_classes(words: str | None) -> str | list[str] | None:
+    """`--classes` as `read_classes` takes it: nothing, a file's path, or names separated by commas."""
+    if words is None or Path(words).suffix:
+        return words
+    return [name.strip() for name in words.split(",")]
 
 
 def _number(text: str) -> float:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from clipoint3d_ros.cli import CommandError
+from clipoint3d_ros.commands.classify import given_classes
 
 SUMMARY = """Adapt CLIP from a labelled source to an unlabelled target, and write a bundle that the robot serves.
 
@@ -83,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     recipe = _recipe(args)
     refuse_to_replace_others(args.out.resolve())
     config = recipe.training
-    classes = read_classes(_classes(args.classes))
+    classes = read_classes(given_classes(args.classes))
     peers, device = join(torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu")))
     backbone = load_backbone(args.backbone, args.pretrained, device)
     source = read_domain(args.source, classes, count=config.shots + config.probe, seed=config.seed)
@@ -137,10 +138,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _recipe(args: argparse.Namespace) -> Any:
-    from clipoint3d_ros.adaptation.config import load_recipe
+    from clipoint3d_ros.adaptation.config import TARGET_LOSSES, load_recipe
     from clipoint3d_ros.resources import config_file
 
-    changes = [] if args.target else [f"losses.{name}=0" for name in ("conf", "transport", "proto", "agree")]
+    changes = [] if args.target else [f"losses.{name}=0" for name in TARGET_LOSSES]
     changes += args.changes
     for word in args.weights:
         name, equals, _ = word.partition("=")
@@ -151,12 +152,6 @@ def _recipe(args: argparse.Namespace) -> Any:
     given.update({f"training.{name}": getattr(args, name) for name in ("shots", "steps", "seed", "precision")})
     changes += [f"{key}={value}" for key, value in given.items() if value is not None]
     return load_recipe(args.recipe or config_file("train/clipoint3d.yaml"), changes)
-
-
-def _classes(given: str | None) -> Any:
-    if given is None or Path(given).suffix:
-        return given
-    return [name.strip() for name in given.split(",")]
 
 
 def _tell(material: Any, target: Any) -> None:

@@ -66,17 +66,12 @@ def source_only(cut_share: float = 0.0, **network: object) -> Callable[[Recipe],
     def change(recipe: Recipe) -> Recipe:
         return Recipe(
             replace(recipe.network, **network),  # type: ignore[arg-type]
-            blind(recipe.losses),
+            recipe.losses.blind(),
             recipe.transport,
             replace(recipe.training, scans=0, cut_share=cut_share, certain=0.0),
         )
 
     return change
-
-
-def blind(losses: LossConfig) -> LossConfig:
-    """The same without what looks at the target."""
-    return replace(losses, conf=0.0, transport=0.0, proto=0.0, agree=0.0)
 
 
 def varied(section: str, **values: object) -> Callable[[Recipe], Recipe]:
@@ -153,7 +148,7 @@ ABLATIONS: tuple[Method, ...] = (
     Method(
         "scans only",
         "source only, seen as the target's sensor would",
-        adapted(lambda recipe: replace(recipe, losses=blind(recipe.losses))),
+        adapted(lambda recipe: replace(recipe, losses=recipe.losses.blind())),
     ),
     *(
         Method(f"{shots} shots", f"ours with {shots} source objects a class", adapted(varied("training", shots=shots)))
@@ -195,7 +190,7 @@ def _material(task: Task, recipe: Recipe) -> Material:
 
 @lru_cache(maxsize=4)
 def _prepared(protocol: Protocol, shots: int, probe: int, scans: int, seed: int, sees_target: bool) -> Material:
-    recipe = Recipe(losses=LossConfig() if sees_target else blind(LossConfig()))
+    recipe = Recipe(losses=LossConfig() if sees_target else LossConfig().blind())
     training = replace(recipe.training, shots=shots, probe=probe, scans=scans, seed=seed)
     return prepare(protocol.source(seed), protocol.target, replace(recipe, training=training))
 
