@@ -1,14 +1,17 @@
-"""Shared by all tests: a CLIP too small to know anything, in open_clip's folder layout."""
+"""Shared by all tests: a CLIP too small to know anything, in open_clip's folder layout, and probes that are quick."""
 
 import json
+from functools import partial
 
 import pytest
 import torch
 from safetensors.torch import save_file
 from small_model import SMALL
 
+from clipoint3d_ros.adaptation import probing
 from clipoint3d_ros.clip.backbone import CONFIG_FILE, WEIGHTS_FILE, build_model
 from clipoint3d_ros.pretraining.training import open_clip_config
+from clipoint3d_ros.recognition.classifier import ClassifierConfig
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +25,11 @@ def small_model_folder(tmp_path_factory):
     save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / WEIGHTS_FILE)
     (folder / CONFIG_FILE).write_text(json.dumps(config))
     return folder
+
+
+@pytest.fixture(scope="module")
+def quick_probes():
+    """Probes look at a few points of each object; a module asks for it by `pytestmark`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(probing, "ClassifierConfig", partial(ClassifierConfig, points=64))
+        yield

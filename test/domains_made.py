@@ -15,7 +15,7 @@ from clipoint3d_ros.geometry.visibility import visible_points
 
 CLASSES = describe(["box", "can", "plate"])
 RECIPE = Recipe(
-    NetworkConfig(rank=2),
+    NetworkConfig(rank=2, points=32),
     LossConfig(agree=1.0),
     TransportConfig(unbalanced=0.5, prediction_weight=0.2, iterations=20),
     TrainingConfig(
@@ -26,7 +26,6 @@ RECIPE = Recipe(
         objects=4,
         views=2,
         points=64,
-        encoder_points=32,
         scans=2,
         warmup=1,
         learning_rate=3e-3,

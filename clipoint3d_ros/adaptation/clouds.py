@@ -7,13 +7,14 @@ unlabelled objects say themselves: each source object is looked at from such pla
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from clipoint3d_ros.datasets.objects import Objects
+from clipoint3d_ros.geometry.augment import augment
 from clipoint3d_ros.geometry.clouds import level, random_subset
 from clipoint3d_ros.geometry.visibility import visible_points
 
@@ -94,7 +95,7 @@ def can_scan(source: Clouds, target: Clouds) -> bool:
     return not bool(source.seen.any()) and bool(target.seen.all()) and source.metric == target.metric
 
 
-def scanned(source: Clouds, target: Clouds, scans: int, seed: int) -> Clouds:
+def scanned(source: Clouds, target: Clouds, scans: int, seed: int, misshape: float = 0.0) -> Clouds:
     """Each source object as the target's sensor would see it, from `scans` places that objects of the target were seen
     from: their elevation and distance, at any azimuth.
 
@@ -103,6 +104,7 @@ def scanned(source: Clouds, target: Clouds, scans: int, seed: int) -> Clouds:
         target: clouds that a sensor saw; their labels are not looked at.
         scans: of each source object.
         seed: of the draw.
+        misshape: how much the proportions of what is looked at differ from the source object's: `misshapen`.
 
     Returns:
         scans × M clouds, those of one object in a row.
@@ -116,7 +118,8 @@ def scanned(source: Clouds, target: Clouds, scans: int, seed: int) -> Clouds:
     rows = np.arange(len(source)).repeat(scans)
     clouds, elevations, distances = [], [], []
     for row in rows:
-        cloud, elevation, distance = _look(source.points[row].numpy(), target, rng)
+        points = source.points[row].numpy()
+        cloud, elevation, distance = _look(misshapen(points, misshape, rng) if misshape else points, target, rng)
         clouds.append(cloud)
         elevations.append(elevation)
         distances.append(distance)
@@ -129,6 +132,31 @@ def scanned(source: Clouds, target: Clouds, scans: int, seed: int) -> Clouds:
         torch.tensor(distances, dtype=torch.float32),
         source.metric,
     )
+
+
+def worn(clouds: Clouds, points: int, cut_share: float, seed: int) -> Clouds:
+    """The same objects with what a sensor and a segmenter may do to them (`augment`), `points` points each."""
+    rng = torch.Generator().manual_seed(seed)
+    return replace(clouds, points=augment(clouds.points, clouds.seen, points, rng, cut_share))
+
+
+def misshapen(points: np.ndarray, amount: float, rng: np.random.Generator) -> np.ndarray:
+    """Another object of the class, as far as proportions go: each axis stretched by exp(±amount), and the horizontal
+    section growing or shrinking by up to amount from bottom to top.
+
+    Args:
+        points: (P, 3) y up, mean at the origin.
+        amount: ≥ 0; 0.25 stretches by 0.78 to 1.28.
+        rng: draws.
+
+    Returns:
+        (P, 3) float32, mean at the origin.
+    """
+    stretched = points * np.exp(rng.uniform(-amount, amount, 3))
+    height = stretched[:, 1] - stretched[:, 1].min()
+    taper = 1 + rng.uniform(-amount, amount) * (height / max(float(height.max()), 1e-9) - 0.5)
+    stretched[:, [0, 2]] *= taper[:, None]
+    return (stretched - stretched.mean(0)).astype(np.float32)
 
 
 def _look(points: np.ndarray, target: Clouds, rng: np.random.Generator) -> tuple[np.ndarray, float, float]:

@@ -56,10 +56,10 @@ class TrainingConfig:
     patches: int = 0  # occupied patches of a view that take part in a step; 0 takes all
     rear_views: float = 0.5  # how likely a view from behind a sensor's cloud is drawn, against 1 of a facing one
     points: int = 1024  # of each cloud that is rendered
-    encoder_points: int = 1024  # of these that the point encoder sees
     scans: int = 8  # of each source object from where the target's sensor stood; 0 keeps sources complete
+    misshape: float = 0.25  # how much a scan's proportions differ from the source object's: few shots vary too little
     scan_share: float = 0.8  # of the source objects of a step that are scans
-    cut_share: float = 0.2  # of the clouds of which a part is missing, and of those with strays
+    cut_share: float = 0.5  # of the clouds of which a part is missing, and of those with strays
     unknown_size: float = 0.15  # share of the objects whose size is withheld
     optimiser: str = "adamw"  # adamw or sgd
     learning_rate: float = 1e-3  # at its highest; half a cosine takes it to a hundredth
@@ -72,21 +72,22 @@ class TrainingConfig:
     probe_every: int = 50  # steps
     # Standard errors by which the kept step must be better than the frozen model on the probe set, seen as the target's
     # sensor would see it; else there is no gap to close, and the frozen model stays. 0 always keeps the training.
-    certain: float = 1.64
+    certain: float = 3.0
+    statistics: int = 2  # looks at each source object for the class statistics beside the words; 0 leaves these out
     keep_margin: float = 0.02  # of probe score, by which the last step may stay behind the best one and yet be kept
     checkpoint_every: int = 50  # steps
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("shots", "probe", "steps", "objects", "views", "points", "encoder_points", "probe_every"):
+        for name in ("shots", "probe", "steps", "objects", "views", "points", "probe_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"training.{name} must be at least 1, but is {getattr(self, name)}")
         if self.objects < 2:
             raise ValueError("training.objects must be at least 2: batch statistics of one object say nothing")
         if self.views > 10:
             raise ValueError(f"training.views is {self.views}, but there are 10 views")
-        if self.encoder_points > self.points:
-            raise ValueError(f"training.encoder_points is {self.encoder_points}, more than the {self.points} points")
+        if self.statistics < 0:
+            raise ValueError(f"training.statistics must be 0 or more looks, but is {self.statistics}")
         if self.scans < 0 or self.views_at_once < 0 or self.patches < 0 or self.checkpoint_every < 1:
             raise ValueError("scans, patches and views_at_once must be 0 or more, checkpoint_every at least 1")
         for name in ("scan_share", "cut_share", "unknown_size", "ema"):
@@ -94,6 +95,8 @@ class TrainingConfig:
                 raise ValueError(f"training.{name} must lie in [0, 1], but is {getattr(self, name)}")
         if self.precision not in PRECISIONS or self.optimiser not in OPTIMISERS:
             raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, optimiser one of {', '.join(OPTIMISERS)}")
+        if not 0 <= self.misshape < 1 or not 0 <= self.keep_margin <= 1:
+            raise ValueError(f"misshape {self.misshape} must lie in [0, 1), keep_margin {self.keep_margin} in [0, 1]")
         if not self.certain >= 0:
             raise ValueError(f"training.certain must be 0 or more standard errors, but is {self.certain}")
         if not self.learning_rate > 0:
@@ -108,6 +111,10 @@ class Recipe:
     losses: LossConfig = field(default_factory=LossConfig)
     transport: TransportConfig = field(default_factory=TransportConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def __post_init__(self) -> None:
+        if self.network.frozen:
+            raise ValueError("tuning 'none' with context 0 trains nothing; choose lora, or a context of 4")
 
     def seeded(self, seed: int) -> Recipe:
         return replace(self, training=replace(self.training, seed=seed))

@@ -7,8 +7,10 @@ from typing import Any
 
 import torch
 
-from clipoint3d_ros.adaptation.config import Recipe
-from clipoint3d_ros.adaptation.probing import look_over
+from clipoint3d_ros.adaptation.clouds import worn
+from clipoint3d_ros.adaptation.config import Recipe, TrainingConfig
+from clipoint3d_ros.adaptation.probing import Probe, gain, look_over
+from clipoint3d_ros.adaptation.statistics import fused, gather, weighed
 from clipoint3d_ros.adaptation.trainer import Material, Run
 from clipoint3d_ros.clip.backbone import Backbone
 from clipoint3d_ros.clip.bundle import Adapter, ClassStatistics
@@ -16,55 +18,87 @@ from clipoint3d_ros.clip.descriptions import Descriptions
 from clipoint3d_ros.clip.network import Network
 from clipoint3d_ros.recognition.calibration import fit_temperature
 
-_COUNTED = 16  # objects; every early answer looks at them
+_EARLY = 1  # looks at each source object for the statistics of an early answer
 
 
 def adapter_of(
-    run: Run, backbone: Backbone, classes: Descriptions, material: Material, recipe: Recipe, told: dict[str, Any]
+    run: Run,
+    backbone: Backbone,
+    classes: Descriptions,
+    material: Material,
+    recipe: Recipe,
+    told: dict[str, Any],
+    early: bool = False,
 ) -> tuple[Network, Adapter]:
     """The run's network, and the adapter to be served and saved.
 
     Args:
         run: under way or finished.
         told: where source and target came from; kept with the recipe.
+        early: an early answer, whose statistics are of fewer looks.
 
     Returns:
-        The network before the merge, for `save_bundle`; and the adapter, its temperature fitted on the probe set, its
-        version one more than the step it comes from.
+        The network before the merge, for `save_bundle`; and the adapter, its statistics and temperature fitted on the
+        probe set, its version one more than the step it comes from.
     """
+    config = recipe.training
     network = Network(backbone, recipe.network)
     network.load_adapter(run.kept)
     served = network.eval().merged()
+    frozen = look_over(None, backbone, classes, material.probe)
     probe = look_over(served, backbone, classes, material.probe)
-    frozen = backbone.temperature  # of a training that gained nothing, whose answers are to be the frozen model's
-    temperature = fit_temperature(probe.logits, probe.labels) if run.kept_step else frozen
+    looks = min(_EARLY, config.statistics) if early else config.statistics
+    statistics = None
+    if looks:
+        # Whatever was trained is better than the frozen model already; beside that itself they must gain for certain.
+        certain = 0.0 if run.kept_step else config.certain
+        statistics = helpful(source_statistics(served, backbone, classes, material, config, looks), probe, certain)
+    said = probe if statistics is None else fused(probe, statistics)
+    changed = run.kept_step or statistics is not None
     figures = {
         "objects": len(probe.labels),
-        "macro_accuracy": round(probe.macro_accuracy, 4),
-        "frozen_macro_accuracy": round(look_over(None, backbone, classes, material.probe).macro_accuracy, 4),
+        "macro_accuracy": round(said.macro_accuracy, 4),
+        "frozen_macro_accuracy": round(frozen.macro_accuracy, 4),
     }
     adapter = Adapter(
         served,
         classes,
-        temperature,
+        # Of a training that gained nothing the answers are to be the frozen model's.
+        fit_temperature(said.logits, said.labels) if changed else backbone.temperature,
         version=run.kept_step + 1,
         probe=figures,
         training={**told, "step": run.kept_step, "recipe": asdict(recipe)},
+        statistics=statistics,
     )
-    return network, replace(adapter, statistics=_statistics(adapter, backbone, classes, material))
+    return network, adapter
 
 
-def _statistics(adapter: Adapter, backbone: Backbone, classes: Descriptions, material: Material) -> ClassStatistics:
-    """Of up to `_COUNTED` source objects a class, as the target's sensor sees them where there are scans."""
-    labels = material.source.labels
-    rows = torch.cat([torch.nonzero(labels == c)[:_COUNTED, 0] for c in labels.unique()])
-    source = material.source.take(rows)
-    if material.scans is not None:
-        source = material.scans.take(rows * (len(material.scans) // len(labels)))
-    seen = look_over(adapter.network, backbone, classes, source)
-    groups = [seen.features[seen.labels == c] for c in range(len(classes.names))]
-    return ClassStatistics(
-        torch.stack([g.mean(0) for g in groups]),
-        torch.stack([g.var(0, correction=0) for g in groups]),
-        torch.tensor([float(len(g)) for g in groups]),
-    )
+def source_statistics(
+    served: Network | None,
+    backbone: Backbone,
+    classes: Descriptions,
+    material: Material,
+    config: TrainingConfig,
+    looks: int,
+) -> ClassStatistics:
+    """Of the source objects as the target's sensor would see them, from `looks` places each; of the objects as they
+    are where there are no scans."""
+    if material.scans is None:
+        return gathered(look_over(served, backbone, classes, material.source), classes)
+    each = len(material.scans) // len(material.source)
+    rows = torch.arange(len(material.source)).repeat_interleave(min(looks, each)) * each
+    rows += torch.arange(min(looks, each)).repeat(len(material.source))
+    scans = worn(material.scans.take(rows), config.points, config.cut_share, config.seed)
+    return gathered(look_over(served, backbone, classes, scans), classes)
+
+
+def gathered(seen: Probe, classes: Descriptions) -> ClassStatistics:
+    return gather(seen.features, seen.labels, len(classes.names))
+
+
+def helpful(statistics: ClassStatistics, probe: Probe, certain: float) -> ClassStatistics | None:
+    """The statistics weighed against the words on the probe set; None where both together are not better there than
+    the words alone by `certain` standard errors."""
+    both = weighed(statistics, probe.logits, probe.features, probe.labels)
+    rise, error = gain(probe, fused(probe, both))
+    return both if rise > certain * error else None

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from clipoint3d_ros.adaptation.batches import Batch, generator, source_batch, target_batch
-from clipoint3d_ros.adaptation.clouds import Clouds, can_scan, levelled, scanned
+from clipoint3d_ros.adaptation.clouds import Clouds, can_scan, levelled, scanned, worn
 from clipoint3d_ros.adaptation.config import Recipe, TrainingConfig
 from clipoint3d_ros.adaptation.objective import Objective, objective, see
 from clipoint3d_ros.adaptation.priors import class_prior
@@ -41,6 +41,7 @@ from clipoint3d_ros.pretraining.distributed import Peers
 from clipoint3d_ros.recognition.calibration import fit_temperature
 
 CHECKPOINT = "checkpoint.pt"
+PROBE_SCANS = 2  # of each object of the probe set
 STORED_POINTS = 2048  # of each cloud, of which each step draws some
 _BELIEF = 0.5  # in even classes, against one object of the target: rare classes must not be drawn to frequent ones
 _DTYPES = {"bf16": torch.bfloat16}
@@ -113,8 +114,10 @@ def prepare(source: Objects, target: Objects | None, recipe: Recipe) -> Material
         raise ValueError("losses conf, transport, proto and agree look at a target; name one, or set them to 0")
     complete, probe, scans = levelled(shots, STORED_POINTS), levelled(held, STORED_POINTS), None
     if config.scans and seen is not None and can_scan(complete, seen):
-        scans = scanned(complete, seen, config.scans, config.seed)
-        probe = scanned(probe, seen, 1, config.seed + 1)
+        scans = scanned(complete, seen, config.scans, config.seed, config.misshape)
+        # Judged as the target is: other proportions than the shots', and with a sensor's and a segmenter's faults.
+        probe = scanned(probe, seen, PROBE_SCANS, config.seed + 1, config.misshape)
+        probe = worn(probe, config.points, config.cut_share, config.seed)
     return Material(complete, scans, seen if recipe.losses.sees_target else None, probe)
 
 
@@ -245,7 +248,7 @@ def _prompts(
     """Visual prompts and alignment of a batch; a target leaves the point encoder's statistics alone unless asked."""
     keep = is_target and not config.target_statistics and network.points is not None
     with kept_statistics(network.points) if keep and network.points is not None else nullcontext():
-        return network.visual_prompts(batch.points[:, : config.encoder_points])
+        return network.visual_prompts(batch.points)
 
 
 def _encode(

@@ -28,7 +28,7 @@ from clipoint3d_ros.clip.network import Network, NetworkConfig
 from clipoint3d_ros.clip.text import class_prompts
 from clipoint3d_ros.geometry.views import ViewConfig
 
-FORMAT = 1
+FORMAT = 2
 META_FILE, WEIGHTS_FILE = "bundle.json", "adapter.safetensors"
 _LARGEST_META, _LARGEST_WEIGHTS = 4 << 20, 2 << 30  # bytes; a hostile bundle must not fill a robot's memory
 _KEYS: dict[str, Any] = {
@@ -37,7 +37,7 @@ _KEYS: dict[str, Any] = {
     "probe": dict, "training": dict, "weights": str,
 }  # fmt: skip
 _BACKBONE: dict[str, Any] = {"name": str, "pretrained": (str, type(None)), "checksum": str}
-_STATISTICS = ("mean", "variance", "count")
+_STATISTICS = ("mean", "covariance", "count", "weights")
 _NUMBERS = (torch.float32, torch.float16, torch.bfloat16, torch.int64)
 
 
@@ -47,14 +47,17 @@ class BundleError(ValueError):
 
 @dataclass(frozen=True)
 class ClassStatistics:
-    """The source objects' unit features by class, through the adapted network.
+    """Objects' features by class, through the adapted network: an object's is the weighted mean of its views' unit
+    features, not made unit again.
 
-    mean: (C, D). variance: (C, D), of each channel. count: (C,) objects.
+    mean: (C, D). covariance: (D, D) around the means, shared by the classes. count: (C,) objects.
+    weights: (2,) > 0, how much the words' logits and the log densities count in their sum.
     """
 
     mean: Tensor
-    variance: Tensor
+    covariance: Tensor
     count: Tensor
+    weights: Tensor
 
 
 @dataclass(frozen=True)
@@ -287,12 +290,15 @@ def _statistics(tensors: dict[str, Tensor], classes: int, width: int, place: Pat
     found = {k: tensors[f"statistics.{k}"] for k in _STATISTICS if f"statistics.{k}" in tensors}
     if not found:
         return None
-    wanted = {"mean": (classes, width), "variance": (classes, width), "count": (classes,)}
+    wanted = {"mean": (classes, width), "covariance": (width, width), "count": (classes,), "weights": (2,)}
     for name, shape in wanted.items():
         if name not in found or tuple(found[name].shape) != shape or not torch.isfinite(found[name]).all():
             there = tuple(found[name].shape) if name in found else "missing"
             raise BundleError(f"bundle '{place}': statistics '{name}' is {there}, but must be finite and {shape}")
-    return ClassStatistics(**found)
+    lowest = float(torch.linalg.eigvalsh(found["covariance"].double()).min())
+    if lowest < -1e-6 or (found["weights"] < 0).any() or (found["count"] < 0).any():
+        raise BundleError(f"bundle '{place}': statistics with negative variances, weights or counts; train it again")
+    return ClassStatistics(**{name: found[name].float() for name in _STATISTICS})
 
 
 def refuse_to_replace_others(folder: Path) -> None:

@@ -35,6 +35,7 @@ class NetworkConfig:
     dropout: float = 0.1  # of LoRA's input in training
     context: int = 4  # learned tokens of the text's context and of each object's visual prompt; 0 leaves prompts out
     heads: int = 8  # of the prompts' attention
+    points: int = 1024  # of each cloud that the point encoder sees, in training and use alike
 
     def __post_init__(self) -> None:
         if self.variant not in VARIANTS:
@@ -46,12 +47,20 @@ class NetworkConfig:
                 f"rank must be 1 to 256, alpha above 0 and dropout in [0, 1), but they are {self.rank}, "
                 f"{self.alpha} and {self.dropout}"
             )
-        if self.heads < 1:
-            raise ValueError(f"heads must be at least 1, but are {self.heads}")
+        if self.heads < 1 or self.points < 1:
+            raise ValueError(f"heads and points must be at least 1, but are {self.heads} and {self.points}")
         if not 0 <= self.context <= 16:
             raise ValueError(f"context must be 0 to 16 tokens, but is {self.context}")
-        if self.tuning == "none" and self.context == 0:
-            raise ValueError("tuning 'none' with context 0 trains nothing; choose lora, or a context of 4")
+
+    @property
+    def frozen(self) -> bool:
+        """Whether nothing is trained, and the network is the frozen CLIP: for adapters of class statistics alone."""
+        return self.tuning == "none" and self.context == 0
+
+    @property
+    def tuned_towers(self) -> tuple[bool, bool]:
+        """Whether the vision tower is tuned, and the text tower."""
+        return not self.frozen and self.variant in "VB", not self.frozen and self.variant in "TB"
 
 
 class Network(nn.Module):
@@ -66,12 +75,13 @@ class Network(nn.Module):
         """Raises ValueError where the backbone's width suits no attention of `heads`."""
         super().__init__()
         self.config = config
-        model = tuned_copy(frozen.model, config.variant in "VB", config.variant in "TB")
+        vision, text = config.tuned_towers
+        model = tuned_copy(frozen.model, vision, text)
         self.model = model
         settings = (config.tuning, config.rank, config.alpha, config.dropout)
-        if config.variant in "VB":
+        if vision:
             tune(model.visual, *settings)
-        if config.variant in "TB":
+        if text:
             tune(model.transformer, *settings)
             model.ln_final.requires_grad_(config.tuning == "layernorm")
             if config.tuning == "bitfit" and model.ln_final.bias is not None:
@@ -108,7 +118,10 @@ class Network(nn.Module):
         without prompts, or in use where their projection is still zero: such tokens say nothing, but would be seen."""
         if self.prompts is None or self.points is None or (not self.training and self.prompts.silent):
             return None, None
-        features, alignment = self.points(points)
+        count = min(self.config.points, points.shape[1])
+        # Evenly from first to last: a small cloud's repeated points lie side by side.
+        rows = torch.arange(count, device=points.device) * points.shape[1] // count
+        features, alignment = self.points(points[:, rows])
         return self.prompts.visual(features), alignment
 
     def views(
@@ -153,7 +166,7 @@ class Network(nn.Module):
         """A copy for use: LoRA merged into the weights, in evaluation mode, nothing to be trained."""
         served = copy.copy(self)
         served._modules = dict(self._modules)
-        twin = tuned_copy(self.model, self.config.variant in "VB", self.config.variant in "TB")
+        twin = tuned_copy(self.model, *self.config.tuned_towers)
         merge(twin)
         served.model = twin
         served.backbone = replace(self.backbone, model=twin, _sentences={})

@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
         log(step, figures)
 
     def keep(run: Run, probe: Probe) -> None:
-        network, adapter = adapter_of(run, backbone, classes, material, recipe, told)
+        network, adapter = adapter_of(run, backbone, classes, material, recipe, told, early=True)
         save_bundle(args.out, network, backbone, adapter)
 
     try:
@@ -124,7 +124,7 @@ def run(args: argparse.Namespace) -> int:
     network, adapter = adapter_of(finished, backbone, classes, material, recipe, told)
     save_bundle(args.out, network, backbone, adapter)
     probe = adapter.probe
-    if finished.kept_step == 0:
+    if finished.kept_step == 0 and adapter.statistics is None:
         print("no certain gain on the probe set: the bundle answers as the frozen model does")
     print(
         f"probe set, {probe['objects']} objects: macro {probe['macro_accuracy']:.1%} at step {finished.kept_step}, "

@@ -122,7 +122,7 @@ class PerceptionNode(LifecycleNode):
                 with timed("encode"):
                     features = classifier.encode(projection)
                 with timed("frozen"):  # whoever listens or not: an adapter can be judged and left at any time
-                    frozen_features = classifier.encode_frozen(projection)
+                    frozen_features = classifier.encode_frozen(projection, features)
                 with timed("decide"):
                     recognitions = classifier.decide(projection, features, frozen_features)
                 with timed("publish"):

@@ -7,7 +7,7 @@
 A classifier never changes: `with_classes`, `with_config` and `with_bundle` give another one that shares the backbone,
 so a node swaps a reference between two frames. Where an adapter is live, the frozen model's own answer stays at hand:
 
-    frozen_features = classifier.encode_frozen(projection)    # None without an adapter
+    frozen_features = classifier.encode_frozen(projection, features)    # None without an adapter
     recognitions = classifier.decide(projection, features, frozen_features)
 """
 
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from clipoint3d_ros.clip.backbone import Backbone, load_backbone
-from clipoint3d_ros.clip.bundle import Adapter, load_bundle, read_meta
+from clipoint3d_ros.clip.bundle import Adapter, ClassStatistics, load_bundle, read_meta
 from clipoint3d_ros.clip.descriptions import Descriptions, describe, load_descriptions
 from clipoint3d_ros.clip.text import class_features, class_prompts
 from clipoint3d_ros.geometry.clouds import CloudError, Vector, extents, finite_points, level, normalise, resample
@@ -30,6 +30,7 @@ from clipoint3d_ros.geometry.views import DepthViews, view_directions
 from clipoint3d_ros.recognition.familiarity import familiarity
 from clipoint3d_ros.recognition.recognition import UNKNOWN, Recognition
 from clipoint3d_ros.recognition.selection import facing_weights, keep_certain
+from clipoint3d_ros.recognition.statistics import for_classes, fused_head
 from clipoint3d_ros.resources import config_file
 
 SELECTIONS = ("auto", "sensor", "entropy", "all")
@@ -107,9 +108,8 @@ class Classifier:
             self.text = class_features(backbone, descriptions)
         else:
             self.frozen = Classifier(backbone, descriptions, self.config)
-            with torch.no_grad():
-                prompts = class_prompts(backbone, descriptions, adapter.network.config.context)
-                self.text = adapter.network.text(prompts)
+            self.text = self._adapted_text(adapter, descriptions)
+        self.statistics = self._served_statistics()
         self._views = DepthViews(size=backbone.preprocessing.size)
         self._directions = torch.from_numpy(view_directions()).float()
 
@@ -202,7 +202,8 @@ class Classifier:
         """
         with torch.inference_mode():
             projection = self.project(clouds, up, viewpoint)
-            return self.decide(projection, self.encode(projection), self.encode_frozen(projection))
+            features = self.encode(projection)
+            return self.decide(projection, features, self.encode_frozen(projection, features))
 
     @torch.inference_mode()
     def project(
@@ -248,7 +249,7 @@ class Classifier:
     @torch.inference_mode()
     def encode(self, projection: Projection) -> Tensor:
         """Second stage: (B, K, D) float32 unit features of every view, at most `max_views` at once."""
-        if self.adapter is None:
+        if self.adapter is None or self.shares_tower:
             return self._encode(self.backbone, projection, None)
         network = self.adapter.network
         together = max(1, self.config.max_views // projection.images.shape[1])  # a point encoder's pass is large too
@@ -257,9 +258,15 @@ class Classifier:
         return self._encode(network.backbone, projection, torch.cat(given) if given else None)
 
     @torch.inference_mode()
-    def encode_frozen(self, projection: Projection) -> Tensor | None:
-        """The frozen model's features of every view where an adapter is live, else None: they are `encode`'s then."""
-        return None if self.frozen is None else self.frozen.encode(projection)
+    def encode_frozen(self, projection: Projection, features: Tensor) -> Tensor | None:
+        """The frozen model's features of every view where an adapter is live, else None: they are `encode`'s then.
+
+        An adapter of class statistics alone leaves the tower as it is: both answers follow from the same features,
+        which are what `encode` gave.
+        """
+        if self.frozen is None:
+            return None
+        return features if self.shares_tower else self.frozen.encode(projection)
 
     def _encode(self, backbone: Backbone, projection: Projection, prompts: Tensor | None) -> Tensor:
         """(B, K, D) of every view, with the objects' visual prompts (B, T, W)."""
@@ -281,9 +288,13 @@ class Classifier:
         self, projection: Projection, features: Tensor, frozen_features: Tensor | None = None
     ) -> list[Recognition]:
         """Third stage: the objects' logits as recognitions, each with the frozen model's own where it has features."""
-        pooled = self.logits(projection, features)
+        logits, weights = self._judge(projection, features)
+        pooled = (logits * weights[..., None]).sum(1)
         probabilities = pooled.softmax(-1).double().cpu().numpy()
-        familiar = familiarity(pooled, self._unknown_logit).double().cpu().numpy()
+        said = pooled  # by the words alone, which is what the logit of "none of these" was fitted to
+        if self.statistics is not None:
+            said = self.scale * (features * weights[..., None]).sum(1) @ self.text.T
+        familiar = familiarity(said, self._unknown_logit).double().cpu().numpy()
         usable = projection.usable.cpu().numpy()
         answers = [self._answer(p, float(f), bool(u)) for p, f, u in zip(probabilities, familiar, usable, strict=True)]
         if self.frozen is None or frozen_features is None:
@@ -299,15 +310,48 @@ class Classifier:
 
     @torch.inference_mode()
     def object_features(self, projection: Projection, features: Tensor) -> Tensor:
-        """(B, D) float32 unit features: the selected views' weighted mean."""
+        """(B, D) float32: the selected views' weighted mean of unit features; the shorter it is, the more they differ."""
         _, weights = self._judge(projection, features)
-        return torch.nn.functional.normalize((features * weights[..., None]).sum(1), dim=-1)
+        return (features * weights[..., None]).sum(1)
+
+    def view_logits(self, features: Tensor) -> Tensor:
+        """(…, C) of view features (…, D): what the words say, and where there are statistics, what these say too."""
+        if self.statistics is None:
+            return self.scale * features @ self.text.T
+        weight, bias = fused_head(self.text, self.backbone.scale * self.backbone.temperature, self.statistics)
+        return (features @ weight.T + bias) / self.temperature
+
+    def _adapted_text(self, adapter: Adapter, descriptions: Descriptions) -> Tensor:
+        """(C, D) the adapter's class features; the frozen model's own, to the bit, where nothing of it is trained."""
+        if self.frozen is not None and adapter.network.config.frozen:
+            same = descriptions is self.descriptions
+            return self.frozen.text if same else class_features(self.backbone, descriptions)
+        with torch.no_grad():
+            return adapter.network.text(class_prompts(self.backbone, descriptions, adapter.network.config.context))
+
+    def _served_statistics(self) -> ClassStatistics | None:
+        """The adapter's class statistics for the classes that are served."""
+        adapter = self.adapter
+        if adapter is None or adapter.statistics is None:
+            return None
+        known = adapter.classes
+        if known.names == self.classes:
+            return adapter.statistics
+        with torch.no_grad():
+            return for_classes(
+                adapter.statistics, known.names, self._adapted_text(adapter, known), self.classes, self.text
+            )
 
     def _judge(self, projection: Projection, features: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (B, K, C) and the weights (B, K) of the views that speak."""
-        logits = self.scale * features @ self.text.T
+        logits = self.view_logits(features)
         by_entropy = self.config.selection == "entropy" or (self.config.selection == "auto" and not projection.facing)
         return logits, keep_certain(logits, projection.weights) if by_entropy else projection.weights
+
+    @property
+    def shares_tower(self) -> bool:
+        """Whether an adapter is live that leaves the vision tower as it is."""
+        return self.adapter is not None and self.adapter.network.config.frozen
 
     @property
     def temperature(self) -> float:

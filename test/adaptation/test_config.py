@@ -55,6 +55,9 @@ def test_a_recipe_that_is_not_there_is_answered_with_where_they_are(tmp_path):
         ("training: {ema: true}", "'ema' of .* must be float"),
         ("training: {target_statistics: 1}", "'target_statistics' of .* must be bool"),
         ("training: {steps: null}", "'steps' of .* must be int"),
+        ("training: {statistics: true}", "'statistics' of .* must be int"),
+        ("training: {misshape: some}", "'misshape' of .* must be float"),
+        ("training: {encoder_points: 64}", "unknown key 'encoder_points'"),
         ("losses: {conf: [1]}", "'conf' of .* must be float"),
         ("network: {variant: 3}", "'variant' of .* must be str"),
         ("training: 5", "'training' of .* must be a mapping"),
@@ -78,11 +81,10 @@ def test_unknown_keys_and_wrong_types_are_refused(tmp_path, text, complaint):
         ("losses.conf=much", "'conf' of .* must be float"),
         *[
             (f"training.{name}=0", f"training.{name} must be at least 1")
-            for name in ("shots", "probe", "steps", "views", "points", "encoder_points", "probe_every")
+            for name in ("shots", "probe", "steps", "views", "points", "probe_every")
         ],
         ("training.objects=1", "batch statistics of one object"),
         ("training.views=11", "training.views is 11, but there are 10 views"),
-        ("training.encoder_points=2000", "encoder_points is 2000, more than the 1024 points"),
         ("training.scans=-1", "must be 0 or more"),
         ("training.views_at_once=-1", "must be 0 or more"),
         ("training.checkpoint_every=0", "checkpoint_every at least 1"),
@@ -92,6 +94,15 @@ def test_unknown_keys_and_wrong_types_are_refused(tmp_path, text, complaint):
         ("training.patches=-1", "must be 0 or more"),
         ("training.certain=-1", "training.certain must be 0 or more"),
         ("training.certain=.nan", "training.certain must be 0 or more"),
+        ("training.statistics=-1", "training.statistics must be 0 or more looks, but is -1"),
+        *[
+            (f"training.misshape={value}", rf"misshape {value.strip('.')} must lie in \[0, 1\)")
+            for value in ("-0.1", "1.0", ".nan")
+        ],
+        *[
+            (f"training.keep_margin={value}", rf"keep_margin {value.strip('.')} in \[0, 1\]")
+            for value in ("-0.1", "1.1", ".nan")
+        ],
         ("training.precision=fp16", "precision is one of fp32, bf16"),
         ("training.optimiser=adam", "optimiser one of adamw, sgd"),
         ("training.learning_rate=0", "learning_rate must be above 0"),
@@ -103,12 +114,21 @@ def test_unknown_keys_and_wrong_types_are_refused(tmp_path, text, complaint):
         ("losses.smoothing=1", r"smoothing in \[0, 1\)"),
         ("network.variant=X", "variant 'X' is none of T, V, B"),
         ("network.tuning=full", "tuning 'full' is none of"),
+        ("network.points=0", "heads and points must be at least 1, but are 8 and 0"),
         ("transport.epsilon=0", "epsilon is 0"),
     ],
 )
 def test_values_beyond_their_range_are_refused_by_name(tmp_path, change, complaint):
     with pytest.raises(ValueError, match=complaint):
         load_recipe(recipe_file(tmp_path, ""), [change])
+
+
+@pytest.mark.parametrize(
+    "change", ["training.misshape=0", "training.statistics=0", "training.keep_margin=0", "training.keep_margin=1"]
+)
+def test_values_at_the_ends_of_their_range_are_taken(tmp_path, change):
+    key, value = change.removeprefix("training.").split("=")
+    assert getattr(load_recipe(recipe_file(tmp_path, ""), [change]).training, key) == float(value)
 
 
 def test_a_recipe_without_losses_of_the_target_does_not_look_at_it():

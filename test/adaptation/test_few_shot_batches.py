@@ -160,7 +160,7 @@ def test_sizes_are_withheld_in_the_configured_share_and_of_clouds_without_a_unit
     for metric, share, known in ((True, 0.0, 1.0), (True, 1.0, 0.0), (False, 0.0, 0.0)):
         batch = target_batch(replace(target, metric=metric), config(unknown_size=share), 0)
         assert torch.isfinite(batch.extents).float().mean() == known
-    some = target_batch(target, config(objects=200, points=32, encoder_points=32, unknown_size=0.3), 0)
+    some = target_batch(target, config(objects=200, points=32, unknown_size=0.3), 0)
     assert torch.isnan(some.extents).all(1).float().mean() == pytest.approx(0.3, abs=0.1)
     assert torch.isfinite(some.points).all()
 
@@ -186,7 +186,7 @@ def test_views_that_face_the_sensor_weigh_more_and_rear_views_nothing(target):
 
 def test_rear_views_are_drawn_less_often_the_lower_their_likelihood(target):
     def share(rear):
-        batch = target_batch(target, config(objects=100, points=32, encoder_points=32, rear_views=rear), 0)
+        batch = target_batch(target, config(objects=100, points=32, rear_views=rear), 0)
         return (batch.facing < 0.01).float().mean()
 
     assert share(0.0) < 0.2 < share(5.0)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from domains_made import looks, solids
 
-from clipoint3d_ros.adaptation.clouds import Clouds, can_scan, levelled, scanned
+from clipoint3d_ros.adaptation.clouds import Clouds, can_scan, levelled, misshapen, scanned, worn
 from clipoint3d_ros.datasets.objects import Objects
 from clipoint3d_ros.geometry.clouds import random_subset
 from clipoint3d_ros.recognition.classifier import ClassifierConfig
@@ -182,3 +182,110 @@ def test_scans_of_what_does_not_suit_are_refused_in_words():
             scanned(*wrong, 2, seed=0)
     with pytest.raises(ValueError, match="complete source"):
         scanned(source, target.take(torch.arange(0)), 2, seed=0)
+
+
+# Other proportions
+
+
+def mirrored(points=200, seed=0):
+    """A cloud around the origin that is its own mirror image, so that no taper moves its axis."""
+    half = np.random.default_rng(seed).normal(size=(points, 3)) * [0.1, 0.2, 0.05]
+    half[:, 1] -= half[:, 1].mean()
+    return np.concatenate([half, half * [-1, 1, -1]])
+
+
+def test_proportions_by_nothing_are_the_same():
+    cloud = mirrored()
+    np.testing.assert_allclose(misshapen(cloud, 0.0, np.random.default_rng(0)), cloud, atol=1e-6)
+
+
+@pytest.mark.parametrize("amount", [0.1, 0.25, 0.9])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_misshapen_cloud_stands_upright_around_the_origin_and_is_stretched_within_bounds(amount, seed):
+    cloud = mirrored()
+    other = misshapen(cloud, amount, np.random.default_rng(seed))
+    assert other.dtype == np.float32
+    np.testing.assert_allclose(other.mean(0), 0, atol=1e-6)
+    tallness = other[:, 1] / cloud[:, 1]
+    np.testing.assert_allclose(tallness, tallness[0], rtol=1e-3, err_msg="heights are stretched alike, so up stays up")
+    assert np.exp(-amount) <= tallness[0] <= np.exp(amount)
+    for axis in (0, 2):
+        widths = other[:, axis] / cloud[:, axis]
+        assert (widths >= np.exp(-amount) * (1 - amount / 2) - 1e-3).all()
+        assert (widths <= np.exp(amount) * (1 + amount / 2) + 1e-3).all()
+        # The section grows or shrinks steadily from bottom to top.
+        line = np.polyval(np.polyfit(cloud[:, 1], widths, 1), cloud[:, 1])
+        np.testing.assert_allclose(widths, line, rtol=1e-3)
+
+
+def test_proportions_differ_in_every_axis_from_draw_to_draw_and_follow_the_generator():
+    cloud, rng = mirrored(), np.random.default_rng(0)
+    drawn = [np.ptp(misshapen(cloud, 0.25, rng), axis=0) for _ in range(20)]
+    assert (np.std(drawn, axis=0) > 0.05 * np.ptp(cloud, axis=0)).all()
+    np.testing.assert_array_equal(np.ptp(misshapen(cloud, 0.25, np.random.default_rng(0)), axis=0), drawn[0])
+
+
+@pytest.mark.parametrize("cloud", [np.zeros((1, 3)), np.random.default_rng(0).normal(size=(9, 3)) * [1, 0, 1]])
+def test_a_point_and_a_flat_cloud_are_misshapen_too(cloud):
+    other = misshapen(cloud - cloud.mean(0), 0.25, np.random.default_rng(0))
+    assert np.isfinite(other).all()
+    assert np.ptp(other[:, 1]) == 0
+
+
+def test_scans_are_of_the_objects_own_proportions_unless_told_otherwise():
+    source, target = levelled(solids(each=1), 256), levelled(looks(), 256)
+    plain, other = (scanned(source, target, 6, 0, misshape) for misshape in (0.0, 0.4))
+    assert other.labels.tolist() == plain.labels.tolist()
+
+    def tallness(scans):
+        height = scans.points[..., 1].amax(1) - scans.points[..., 1].amin(1)
+        own = source.points[..., 1].amax(1) - source.points[..., 1].amin(1)
+        return height / own.repeat_interleave(6)
+
+    assert (tallness(plain) <= 1 + 1e-4).all()
+    assert (tallness(other) <= np.exp(0.4) + 1e-4).all()
+    assert tallness(other).max() > 1.1, "no scan is of a taller object"
+    assert torch.equal(other.points, scanned(source, target, 6, 0, 0.4).points), "the seed draws"
+
+
+# What sensors and segmenters do
+
+
+def test_worn_clouds_keep_their_labels_and_viewpoints():
+    clouds = levelled(looks(each=2), 256)
+    before = clouds.points.clone()
+    for cut_share in (0.0, 1.0):
+        spoilt = worn(clouds, 100, cut_share, seed=0)
+        assert spoilt.points.shape == (len(clouds), 100, 3)
+        assert spoilt.points.dtype == torch.float32
+        assert torch.isfinite(spoilt.points).all()
+        assert spoilt.metric == clouds.metric
+        for name in ("labels", "seen", "elevation", "distance"):
+            assert torch.equal(getattr(spoilt, name), getattr(clouds, name)), name
+    assert torch.equal(clouds.points, before), "the clouds given have changed"
+
+
+def test_how_clouds_are_worn_is_drawn_from_the_seed():
+    clouds = levelled(looks(each=2), 256)
+    one, again, other = (worn(clouds, 100, 0.5, seed).points for seed in (0, 0, 1))
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+
+
+def test_a_worn_cloud_is_of_the_same_object():
+    clouds = levelled(looks(each=2), 256)
+    radius = clouds.points.norm(dim=-1).amax(1)
+    spoilt = worn(clouds, 256, 0.0, seed=0).points.norm(dim=-1).amax(1)
+    assert (spoilt < 1.15 * radius).all(), "a stretch of 8 % and a noise of 1.2 % make it larger than that"
+    assert (spoilt > 0.85 * radius).all()
+
+
+def test_the_share_of_clouds_that_lack_a_part_is_the_configured_one():
+    many = ball(points=300).take(torch.zeros(200, dtype=torch.int64))
+
+    def spoilt(cut_share):
+        middles = worn(many, 300, cut_share, seed=0).points.mean(1).norm(dim=1)
+        return float((middles > 0.01).float().mean())  # of a ball of 0.1 whose part is missing
+
+    assert spoilt(0.0) < 0.05
+    assert spoilt(0.0) < spoilt(0.5) - 0.2 < spoilt(1.0) - 0.4

@@ -1,17 +1,16 @@
 """Few-shot training in the small: what it learns from, that it may be killed at any step, and what it leaves alone."""
 
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from domains_made import CLASSES, RECIPE, changed, looks, solids
 
-from clipoint3d_ros.adaptation import probing, trainer
+from clipoint3d_ros.adaptation import trainer
 from clipoint3d_ros.adaptation.objective import objective
 from clipoint3d_ros.adaptation.probing import Probe
-from clipoint3d_ros.adaptation.trainer import CHECKPOINT, learning_rate, prepare, train
+from clipoint3d_ros.adaptation.trainer import CHECKPOINT, PROBE_SCANS, learning_rate, prepare, train
 from clipoint3d_ros.clip.backbone import load_backbone
 from clipoint3d_ros.clip.bundle import Adapter
 from clipoint3d_ros.clip.descriptions import describe
@@ -22,14 +21,7 @@ from clipoint3d_ros.recognition.classifier import Classifier, ClassifierConfig
 TARGETS = ("conf", "transport", "proto", "agree")
 BLIND = dict.fromkeys(TARGETS, 0.0)
 PLAIN = changed(network={"context": 0}, steps=3)  # without prompts and point encoder: quicker
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_probes():
-    """Probes look at a few points of each object."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(probing, "ClassifierConfig", partial(ClassifierConfig, points=64))
-        yield
+pytestmark = pytest.mark.usefixtures("quick_probes")
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +89,8 @@ def test_shots_and_probe_are_kept_apart_and_looked_at_as_the_target_is():
     source, target = solids(each=6), looks(each=2)
     material = prepare(source, target, changed(shots=3, probe=2))
     assert material.source.labels.bincount().tolist() == [3, 3, 3]
-    assert material.probe.labels.bincount().tolist() == [2, 2, 2]
+    assert material.probe.labels.bincount().tolist() == [2 * PROBE_SCANS] * 3
+    assert material.probe.points.shape[1] == RECIPE.training.points, "worn as the clouds of a step are"
     assert len(material.scans) == 3 * 3 * RECIPE.training.scans
     assert material.scans.seen.all()
     assert material.probe.seen.all()
@@ -118,7 +111,7 @@ def test_probe_objects_are_none_of_those_that_are_learned_from():
 def test_two_objects_a_class_still_give_a_probe_set_and_one_is_refused():
     material = prepare(solids(each=2), looks(each=1), changed(shots=64, probe=16))
     assert material.source.labels.bincount().tolist() == [1, 1, 1]
-    assert material.probe.labels.bincount().tolist() == [1, 1, 1]
+    assert material.probe.labels.bincount().tolist() == [PROBE_SCANS] * 3
     with pytest.raises(ValueError, match=r"solids has classes of one object, .* at least 2 a class"):
         prepare(solids(each=1), looks(each=1), changed(shots=64))
 
@@ -128,7 +121,7 @@ def test_a_class_of_few_objects_costs_the_others_none_of_theirs():
     few = source.take(np.flatnonzero((source.labels != 1) | (np.arange(len(source)) < 6)))  # two cans
     material = prepare(few, looks(each=1), changed(shots=5, probe=2))
     assert material.source.labels.bincount().tolist() == [5, 1, 5]
-    assert material.probe.labels.bincount().tolist() == [2, 1, 2]
+    assert material.probe.labels.bincount().tolist() == [2 * PROBE_SCANS, PROBE_SCANS, 2 * PROBE_SCANS]
 
 
 def test_a_class_without_objects_is_named():
@@ -159,7 +152,31 @@ def test_without_known_sensors_the_source_stays_complete(change):
     material = prepare(solids(), target, changed(scans=0) if change == "no scans" else RECIPE)
     assert material.scans is None
     assert not material.probe.seen.any()
+    assert material.probe.labels.bincount().tolist() == [RECIPE.training.probe] * 3, "complete objects are seen once"
     assert material.target is not None
+
+
+def test_scans_of_no_other_proportions_are_no_taller_than_the_objects():
+    def tallest(misshape):
+        material = prepare(solids(), looks(each=2), changed(misshape=misshape))
+        extent = material.scans.points[..., 1].amax(1) - material.scans.points[..., 1].amin(1)
+        own = material.source.points[..., 1].amax(1) - material.source.points[..., 1].amin(1)
+        return float((extent / own.repeat_interleave(RECIPE.training.scans)).max())
+
+    assert tallest(0.0) <= 1 + 1e-4
+    assert 1 + 1e-2 < tallest(0.5) <= np.exp(0.5) + 1e-4
+
+
+def test_the_probe_set_is_drawn_from_the_seed_with_other_proportions_than_the_shots():
+    recipe = changed(shots=3, probe=2)
+    one, same = (prepare(solids(each=6), looks(each=2), recipe).probe for _ in range(2))
+    assert torch.equal(one.points, same.points)
+    plain = prepare(solids(each=6), looks(each=2), changed(recipe, misshape=0.0)).probe
+    assert plain.labels.tolist() == one.labels.tolist()
+    assert not torch.equal(one.points, plain.points)
+    whole = prepare(solids(each=6), looks(each=2), changed(recipe, cut_share=0.0)).probe
+    assert torch.equal(whole.elevation, one.elevation), "it is seen from the same places"
+    assert not torch.equal(whole.points, one.points), "parts are missing in the configured share"
 
 
 # Its steps.

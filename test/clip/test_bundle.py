@@ -71,18 +71,26 @@ def answers(network, backbone):
     )
 
 
+def told_statistics():
+    """Of three classes: a positive covariance of few directions, a class of which nothing is known."""
+    generator = torch.Generator().manual_seed(2)
+    spread = torch.rand(32, 5, generator=generator)
+    mean = torch.rand(3, 32, generator=generator)
+    return ClassStatistics(mean, spread @ spread.T, torch.tensor([4.0, 5.0, 0.0]), torch.tensor([0.5, 2.0]))
+
+
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_a_loaded_adapter_answers_bit_for_bit_as_the_saved_one(tmp_path, backbone, config):
     network = moved_network(backbone, config)
-    statistics = ClassStatistics(torch.rand(3, 32), torch.rand(3, 32), torch.tensor([4.0, 5.0, 0.0]))
+    statistics = told_statistics()
     saved = Adapter(network, CLASSES, 2.5, 7, 3, {"accuracy": 0.5}, {"shots": 8}, statistics)
     loaded = load_bundle(save_bundle(tmp_path / "adapter", network, backbone, saved), backbone)
     for ours, theirs in zip(answers(loaded.network, backbone), answers(network.merged(), backbone), strict=True):
         assert torch.equal(ours, theirs)
     assert (loaded.classes, loaded.temperature, loaded.version, loaded.parent) == (CLASSES, 2.5, 7, 3)
     assert (loaded.probe, loaded.training) == ({"accuracy": 0.5}, {"shots": 8})
-    for name in ("mean", "variance", "count"):
-        assert torch.equal(getattr(loaded.statistics, name), getattr(statistics, name))
+    for name, value in vars(statistics).items():
+        assert torch.equal(getattr(loaded.statistics, name), value), f"{name} of the statistics has changed"
     assert bundled_classes(tmp_path / "adapter") == CLASSES
 
 
@@ -154,9 +162,10 @@ def test_views_of_another_projection_are_refused_naming_what_differs(bundle, bac
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda m: m.update(format=2), "of format 2, but this version reads format 1"),
+        (lambda m: m.update(format=1), "of format 1, but this version reads format 2"),
         (lambda m: m.pop("format"), "of format None"),
-        (lambda m: m.update(format=True), "'format' .* is bool"),
+        (lambda m: m.update(format=True), "of format True, but"),
+        (lambda m: m.update(format=2.0), "'format' .* is float"),
         (lambda m: m.pop("temperature"), "lacks 'temperature'"),
         (lambda m: m.update(colour="red", age=3), "has unknown 'age', 'colour'"),
         (lambda m: m.update(version="1"), "'version' .* is str"),
@@ -174,7 +183,9 @@ def test_views_of_another_projection_are_refused_naming_what_differs(bundle, bac
         (lambda m: m["network"].update(rank=4.5), "'network' with rank missing"),
         (lambda m: m["network"].update(rank=10**9), "rank must be 1 to 256"),
         (lambda m: m["network"].update(variant="X"), "variant 'X' is none of"),
-        (lambda m: m["network"].update(heads=0), "heads must be at least 1"),
+        (lambda m: m["network"].update(heads=0), "heads and points must be at least 1, but are 0 and 1024"),
+        (lambda m: m["network"].update(points=0), "heads and points must be at least 1, but are 8 and 0"),
+        (lambda m: m["network"].pop("points"), "'network' with points missing"),
         (lambda m: m["network"].update(heads=7), "cannot be shared by 7 attention heads"),
         (lambda m: m["network"].update(context=10**6), "context must be 0 to 16"),
         (lambda m: m["network"].update(alpha=float("inf")), "is not finite"),
@@ -195,12 +206,12 @@ def test_a_spoilt_description_is_refused_naming_what_is_wrong(bundle, backbone, 
     ("text", "said"),
     [
         ("", "is not JSON"),
-        ('{"format": 1', "is not JSON"),
+        ('{"format": 2', "is not JSON"),
         ("[" * 200_000, "is not JSON"),
         ('{"format": ' + "9" * 5000 + "}", "is not JSON"),
         ("[]", "format 'list'"),
         ("null", "format 'NoneType'"),
-        ('{"format": 1, "training": "' + "x" * (5 << 20) + '"}', "a bundle's description has at most 4194304"),
+        ('{"format": 2, "training": "' + "x" * (5 << 20) + '"}', "a bundle's description has at most 4194304"),
     ],
     ids=["empty", "cut", "deep", "long number", "list", "null", "huge"],
 )
@@ -227,6 +238,14 @@ def put(tensors, name, value):
     tensors[name] = value
 
 
+def spoil(tensors, change):
+    """Replace some of the statistics, or remove those whose value is None."""
+    for name, value in change.items():
+        tensors.pop(f"statistics.{name}")
+        if value is not None:
+            tensors[f"statistics.{name}"] = value
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -245,17 +264,51 @@ def put(tensors, name, value):
         (lambda t: t[first(t)].fill_(3e38), "is not finite, so its weights are damaged"),
         (lambda t: put(t, first(t), t[first(t)].to(torch.complex64)), r"is torch\.complex64; a bundle's weights"),
         (lambda t: put(t, first(t), t[first(t)].to(torch.float8_e4m3fn)), r"is torch\.float8_e4m3fn"),
-        (lambda t: put(t, "statistics.mean", torch.zeros(3, 32)), "statistics 'variance' is missing"),
-        (
-            lambda t: [put(t, f"statistics.{n}", torch.zeros(2, 32)) for n in ("mean", "variance", "count")],
-            r"statistics 'mean' is \(2, 32\), but must be finite and \(3, 32\)",
-        ),
+        (lambda t: put(t, "statistics.variance", torch.zeros(3, 32)), r"unknown tensors statistics\.variance"),
     ],
 )
 def test_spoilt_weights_are_refused_naming_what_is_wrong(bundle, backbone, change, said):
     change_weights(bundle, change)
     with pytest.raises(BundleError, match=said):
         load_bundle(bundle, backbone)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        *[({name: None}, f"statistics '{name}' is missing, but must be finite and") for name in vars(told_statistics())],
+        ({"mean": torch.zeros(2, 32)}, r"statistics 'mean' is \(2, 32\), but must be finite and \(3, 32\)"),
+        ({"mean": torch.zeros(3, 16)}, r"statistics 'mean' is \(3, 16\), but must be finite and \(3, 32\)"),
+        ({"covariance": torch.ones(3, 32)}, r"statistics 'covariance' is \(3, 32\), but .* \(32, 32\)"),
+        ({"count": torch.ones(3, 1)}, r"statistics 'count' is \(3, 1\), but .* \(3,\)"),
+        ({"weights": torch.ones(3)}, r"statistics 'weights' is \(3,\), but .* \(2,\)"),
+        *[
+            ({name: torch.full_like(value, torch.nan)}, f"statistics '{name}' is .* must be finite")
+            for name, value in vars(told_statistics()).items()
+        ],
+        ({"mean": torch.full((3, 32), torch.inf)}, "statistics 'mean' is .* must be finite"),
+        ({"covariance": -torch.eye(32)}, "statistics with negative variances, weights or counts; train it again"),
+        ({"covariance": torch.ones(32, 32) - torch.eye(32)}, "statistics with negative variances"),
+        ({"weights": torch.tensor([1.0, -0.1])}, "statistics with negative variances, weights or counts"),
+        ({"count": torch.tensor([4.0, -1.0, 2.0])}, "statistics with negative variances, weights or counts"),
+    ],
+)
+def test_spoilt_statistics_are_refused_naming_what_is_wrong(tmp_path, backbone, change, said):
+    bundle = small_bundle(tmp_path / "adapter", backbone, statistics=told_statistics())
+    assert load_bundle(bundle, backbone).statistics is not None
+    change_weights(bundle, lambda tensors: spoil(tensors, change))
+    with pytest.raises(BundleError, match=said):
+        load_bundle(bundle, backbone)
+
+
+def test_statistics_in_half_precision_are_served_in_single(tmp_path, backbone):
+    told = replace(told_statistics(), covariance=torch.eye(32))
+    bundle = small_bundle(tmp_path / "adapter", backbone, statistics=told)
+    change_weights(bundle, lambda t: t.update({n: v.half() for n, v in t.items() if n.startswith("statistics.")}))
+    loaded = load_bundle(bundle, backbone).statistics
+    for name, value in vars(told).items():
+        assert getattr(loaded, name).dtype == torch.float32
+        torch.testing.assert_close(getattr(loaded, name), value, atol=2e-3, rtol=2e-3)
 
 
 @pytest.mark.parametrize("share", [0.0, 1e-5, 0.001, 0.1, 0.5, 0.9, 0.99999])

@@ -27,10 +27,10 @@ def folder(tmp_path):
 
 
 RECIPE = """\
-network: {rank: 2, context: 2}
+network: {rank: 2, context: 2, points: 32}
 transport: {unbalanced: 0.5}
 training:
-  {shots: 2, probe: 1, steps: 2, objects: 4, views: 2, points: 64, encoder_points: 32, scans: 1, warmup: 0}
+  {shots: 2, probe: 1, steps: 2, objects: 4, views: 2, points: 64, scans: 1, warmup: 0}
 """
 
 

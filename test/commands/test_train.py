@@ -2,7 +2,6 @@
 
 import json
 import sys
-from functools import partial
 
 import numpy as np
 import pytest
@@ -10,25 +9,18 @@ from domains_made import looks, solids
 from labelled import scene_folder
 
 from clipoint3d_ros import cli
-from clipoint3d_ros.adaptation import probing, trainer
+from clipoint3d_ros.adaptation import outcome, trainer
 from clipoint3d_ros.clip.bundle import read_meta
-from clipoint3d_ros.recognition.classifier import Classifier, ClassifierConfig
+from clipoint3d_ros.recognition.classifier import Classifier
 
+pytestmark = pytest.mark.usefixtures("quick_probes")
 LOSSES = {"ce", "ortho", "conf", "transport", "proto", "agree"}
 RECIPE = """
 network: {rank: 2, context: 0}
 transport: {unbalanced: 0.5, iterations: 20}
-training: {shots: 2, probe: 1, steps: 3, objects: 4, views: 2, points: 64, encoder_points: 32, scans: 2, warmup: 1,
+training: {shots: 2, probe: 1, steps: 3, objects: 4, views: 2, points: 64, scans: 2, warmup: 1,
            probe_every: 2, checkpoint_every: 1, certain: 0.0}
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_probes():
-    """Probes look at a few points of each object."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(probing, "ClassifierConfig", partial(ClassifierConfig, points=64))
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +68,7 @@ def test_train_stops_goes_on_and_leaves_a_bundle_that_serves(words, tmp_path, ca
     words += ["--weight", "agree=0.5", "--weight", "proto=0", "--set", "training.seed=4", "--variant", "V"]
     assert cli.main([*words, "--stop-at", "1", "--json", str(tmp_path / "told.json")]) == 0
     out = capsys.readouterr().out
-    assert "source: 4 labelled objects, probe set: 2 others" in out
+    assert "source: 4 labelled objects, probe set: " in out
     assert "target: 10 unlabelled objects of scenes" in out
     assert "8 scans" in out
     assert "stopped after step 1; run the same command without --stop-at to go on" in out
@@ -89,7 +81,7 @@ def test_train_stops_goes_on_and_leaves_a_bundle_that_serves(words, tmp_path, ca
     meta = read_meta(tmp_path / "adapter")
     assert told["version"] == meta["version"] == told["step"] + 1
     assert told["temperature"] == meta["temperature"]
-    assert told["objects"] == 2
+    assert told["objects"] == 2 * trainer.PROBE_SCANS
     assert 0 <= told["macro_accuracy"] <= 1
     recipe = meta["training"]["recipe"]
     assert recipe["losses"]["agree"] == 0.5
@@ -129,6 +121,19 @@ def test_a_training_that_gains_nothing_certain_says_so_and_answers_as_the_frozen
     classifier = Classifier.load(bundle=tmp_path / "adapter", device="cpu")
     for answer in classifier.classify(objects.clouds, viewpoint=objects.viewpoints):
         np.testing.assert_allclose(answer.probabilities, answer.frozen.probabilities, atol=1e-5)
+
+
+def test_statistics_that_help_are_served_where_the_training_gained_nothing(words, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(outcome, "gain", lambda before, after: (1.0, 0.1))
+    monkeypatch.setattr(trainer, "gain", lambda before, after: (0.0, 0.1))
+    assert cli.main([*words, "--set", "training.certain=2.0"]) == 0
+    assert "answers as the frozen model does" not in capsys.readouterr().out
+    assert read_meta(tmp_path / "adapter")["version"] == 1
+    classifier = Classifier.load(bundle=tmp_path / "adapter", device="cpu")
+    assert classifier.statistics.count.tolist() == [2 * 2] * 2, "two scans of two shots of either class"
+    objects = looks(each=1)
+    answers = classifier.classify(objects.clouds, viewpoint=objects.viewpoints)
+    assert max(abs(a.probabilities - a.frozen.probabilities).max() for a in answers) > 1e-3
 
 
 def test_a_source_alone_needs_no_target(words, tmp_path):

@@ -51,10 +51,10 @@ for alone, shared in zip(*found):
 peers.leave()
 """
 RECIPE = """
-network: {rank: 2, dropout: 0.0}
+network: {rank: 2, dropout: 0.0, points: 32}
 losses: {agree: 1.0}
 transport: {unbalanced: 0.5, iterations: 20}
-training: {shots: 1, probe: 1, steps: 2, objects: 3, views: 2, points: 64, encoder_points: 32, scans: 2, warmup: 1,
+training: {shots: 1, probe: 1, steps: 2, objects: 3, views: 2, points: 64, scans: 2, warmup: 1,
            patches: 6, optimiser: sgd, learning_rate: 0.3, probe_every: 2, checkpoint_every: 2, keep_margin: 1.0,
            certain: 0.0}
 """

@@ -99,9 +99,24 @@ def test_stages_give_what_classify_gives(classifier, clouds):
     np.testing.assert_array_equal(
         probabilities(answers), probabilities(classifier.classify(clouds, viewpoint=(1, 1, 1)))
     )
+
+
+@pytest.mark.parametrize("viewpoint", [None, (1.0, 0.5, 0.8)])
+def test_an_objects_feature_is_the_weighted_mean_of_its_views(classifier, clouds, viewpoint):
+    projection = classifier.project(clouds, viewpoint=viewpoint)
+    features = classifier.encode(projection)
     rows = classifier.object_features(projection, features)
     assert rows.shape == (len(clouds), features.shape[2])
-    assert torch.allclose(rows.norm(dim=-1), torch.ones(len(clouds)), atol=1e-5)
+    # The logits are linear in the views, so those of the mean are the mean of theirs.
+    logits = classifier.logits(projection, features)
+    torch.testing.assert_close(classifier.view_logits(rows), logits, atol=1e-4, rtol=1e-4)
+    if viewpoint is not None:
+        torch.testing.assert_close(rows, torch.einsum("bv,bvd->bd", projection.weights, features))
+    assert (rows.norm(dim=-1) <= 1 + 1e-5).all()
+    alike = features[:, :1].expand_as(features)
+    lengths = classifier.object_features(projection, alike).norm(dim=-1)
+    torch.testing.assert_close(lengths, torch.ones(len(clouds)), msg="views that agree have the mean's full length")
+    assert (rows.norm(dim=-1) < lengths - 1e-4).all(), "views that differ have a shorter mean"
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from clipoint3d_ros.recognition.classifier import Classifier, ClassifierConfig
 
 POINTCLIP_TEMPLATE = "point cloud depth map of a {}."
 VIEWS = 10
+POINTS = 256  # of each cloud that the 3D encoder sees
 
 
 def zero_shot(backbone: Backbone, classes: Descriptions, scored: Objects) -> Looks:
@@ -107,7 +108,7 @@ def point_encoder(
         critic = nn.Sequential(nn.Linear(width, 128), nn.ReLU(), nn.Linear(128, 1)).to(device)
     parameters = [*encoder.parameters(), *head.parameters(), *critic.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
-    count = config.encoder_points
+    count = min(POINTS, config.points)
     for step in range(config.steps):
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(step, config)

@@ -67,7 +67,7 @@ def look(classifier: Classifier, objects: Objects, spoil: np.random.Generator | 
         projection = every.project(clouds, part.up, part.viewpoints)
         if not objects.metric:
             projection = projection.without_sizes()
-        logits.append((classifier.scale * every.encode(projection) @ classifier.text.T).cpu())
+        logits.append(classifier.view_logits(every.encode(projection)).cpu())
         weights.append(facing.view_weights(clouds, part.up, part.viewpoints).cpu())
     return Looks(torch.cat(logits), torch.cat(weights))
 

@@ -8,10 +8,13 @@ from functools import lru_cache
 
 import numpy as np
 
-from clipoint3d_ros.adaptation.config import LossConfig, Recipe
+from clipoint3d_ros.adaptation.config import LossConfig, Recipe, TrainingConfig
+from clipoint3d_ros.adaptation.outcome import adapter_of, helpful, source_statistics
+from clipoint3d_ros.adaptation.probing import look_over
 from clipoint3d_ros.adaptation.trainer import Material, prepare, train
 from clipoint3d_ros.clip.backbone import Backbone
 from clipoint3d_ros.clip.bundle import Adapter
+from clipoint3d_ros.clip.network import Network, NetworkConfig
 from clipoint3d_ros.datasets.objects import Objects
 from clipoint3d_ros.evaluation.adaptation import baselines
 from clipoint3d_ros.evaluation.adaptation.looking import Looks, look
@@ -53,8 +56,10 @@ def adapted(change: Callable[[Recipe], Recipe] = lambda recipe: recipe) -> Calla
 
     def run(task: Task) -> Looks:
         recipe = change(task.recipe)
-        finished = train(task.backbone, task.protocol.classes, _material(task, recipe), recipe)
-        return _served(task, finished.network)
+        classes, material = task.protocol.classes, _material(task, recipe)
+        finished = train(task.backbone, classes, material, recipe)
+        _, adapter = adapter_of(finished, task.backbone, classes, material, recipe, {})
+        return look(Classifier(task.backbone, classes, adapter=adapter), task.protocol.scored)
 
     return run
 
@@ -68,7 +73,7 @@ def source_only(cut_share: float = 0.0, **network: object) -> Callable[[Recipe],
             replace(recipe.network, **network),  # type: ignore[arg-type]
             recipe.losses.blind(),
             recipe.transport,
-            replace(recipe.training, scans=0, cut_share=cut_share, certain=0.0),
+            replace(recipe.training, scans=0, cut_share=cut_share, certain=0.0, statistics=0),
         )
 
     return change
@@ -97,10 +102,8 @@ def _point_encoder(adversarial: bool) -> Callable[[Task], Looks]:
         recipe = source_only()(task.recipe)
         if adversarial:  # its own loss looks at the target, whatever the recipe's do
             recipe = replace(recipe, losses=LossConfig())
-        # A 3D encoder has the whole cloud for its input, and no CLIP to start from: more points, and twice the steps.
-        config = replace(
-            recipe.training, encoder_points=min(256, recipe.training.points), steps=2 * recipe.training.steps
-        )
+        # A 3D encoder has no CLIP to start from: twice the steps.
+        config = replace(recipe.training, steps=2 * recipe.training.steps)
         material = _material(task, recipe)
         device = task.backbone.device
         return baselines.point_encoder(
@@ -108,6 +111,18 @@ def _point_encoder(adversarial: bool) -> Callable[[Task], Looks]:
         )
 
     return run
+
+
+def _statistics_only(task: Task) -> Looks:
+    """The frozen network with the class statistics of the source's scans, and no training."""
+    classes, material, config = task.protocol.classes, _material(task, task.recipe), task.recipe.training
+    network = Network(task.backbone, NetworkConfig(tuning="none", context=0)).eval()
+    statistics = source_statistics(network, task.backbone, classes, material, config, config.statistics)
+    probe = look_over(network, task.backbone, classes, material.probe)
+    adapter = Adapter(network, classes, 1.0, version=1, statistics=helpful(statistics, probe, config.certain))
+    if adapter.statistics is None:
+        return _zero_shot(task)
+    return look(Classifier(task.backbone, classes, adapter=adapter), task.protocol.scored)
 
 
 def _lora_with_faults(task: Task) -> Looks:
@@ -132,6 +147,7 @@ METHODS: tuple[Method, ...] = (
     Method("PointNet", "a 3D encoder from scratch, source only", _point_encoder(adversarial=False), clip=False),
     Method("DANN", "a 3D encoder from scratch, adversarial alignment", _point_encoder(adversarial=True), clip=False),
     Method("official", "the released recipe, mended until it runs", _official),
+    Method("statistics only", "ours without training: the frozen model and class statistics", _statistics_only),
     Method("CLIPoint3D-T", "ours, text tower", adapted(varied("network", variant="T"))),
     Method("CLIPoint3D-V", "ours, vision tower", adapted(varied("network", variant="V"))),
     Method("CLIPoint3D-B", "ours, both towers", adapted(varied("network", variant="B"))),
@@ -143,6 +159,7 @@ ABLATIONS: tuple[Method, ...] = (
         for name in ("ortho", "conf", "transport", "proto", "agree")
     ),
     Method("− prompts", "ours without prompts", adapted(varied("network", context=0))),
+    Method("− statistics", "ours without class statistics", adapted(varied("training", statistics=0))),
     Method("− scans", "ours with a complete source only", adapted(varied("training", scans=0))),
     Method("LoRA with faults", "LoRA only, with a sensor's and a segmenter's faults", _lora_with_faults),
     Method(
@@ -184,15 +201,13 @@ def find(names: str | None) -> tuple[Method, ...]:
 
 
 def _material(task: Task, recipe: Recipe) -> Material:
-    config = recipe.training
-    return _prepared(task.protocol, config.shots, config.probe, config.scans, config.seed, recipe.losses.sees_target)
+    return _prepared(task.protocol, recipe.training, recipe.losses.sees_target)
 
 
 @lru_cache(maxsize=4)
-def _prepared(protocol: Protocol, shots: int, probe: int, scans: int, seed: int, sees_target: bool) -> Material:
-    recipe = Recipe(losses=LossConfig() if sees_target else LossConfig().blind())
-    training = replace(recipe.training, shots=shots, probe=probe, scans=scans, seed=seed)
-    return prepare(protocol.source(seed), protocol.target, replace(recipe, training=training))
+def _prepared(protocol: Protocol, training: TrainingConfig, sees_target: bool) -> Material:
+    losses = LossConfig() if sees_target else LossConfig().blind()
+    return prepare(protocol.source(training.seed), protocol.target, Recipe(losses=losses, training=training))
 
 
 def _served(task: Task, network: object, spoil: np.random.Generator | None = None) -> Looks:

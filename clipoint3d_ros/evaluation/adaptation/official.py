@@ -86,6 +86,7 @@ def official_recipe(recipe: Recipe) -> Recipe:
         ema=0.0,
         target_statistics=True,
         certain=0.0,
+        statistics=0,
     )
     network = replace(recipe.network, variant="B", tuning="lora", context=4)
     return Recipe(network, LossConfig(), TransportConfig(), training)

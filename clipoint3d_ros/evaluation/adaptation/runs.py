@@ -20,7 +20,7 @@ from clipoint3d_ros.evaluation.adaptation.methods import Method, Task, find
 from clipoint3d_ros.evaluation.adaptation.protocol import Protocol
 from clipoint3d_ros.pretraining.config import fingerprint
 
-FORMAT = 2  # of the results on disk; a change of what a method does makes old ones unused
+FORMAT = 3  # of the results on disk; a change of what a method does makes old ones unused
 
 
 @dataclass(frozen=True)

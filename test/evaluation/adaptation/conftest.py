@@ -51,7 +51,7 @@ def backbone(small_model_folder):
 def recipe():
     """Two steps of four objects, two views and 64 points; every loss has a weight."""
     return Recipe(
-        NetworkConfig(rank=2, context=2, heads=4),
+        NetworkConfig(rank=2, context=2, heads=4, points=32),
         LossConfig(agree=0.5),
         TransportConfig(unbalanced=0.5, prediction_weight=0.2, iterations=20),
         TrainingConfig(
@@ -62,7 +62,6 @@ def recipe():
             objects=4,
             views=2,
             points=64,
-            encoder_points=32,
             scans=1,
             warmup=0,
         ),

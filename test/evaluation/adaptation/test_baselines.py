@@ -16,6 +16,7 @@ from clipoint3d_ros.clip.point_encoder import PointNet
 from clipoint3d_ros.datasets.objects import Objects
 from clipoint3d_ros.evaluation.adaptation.baselines import (
     POINTCLIP_TEMPLATE,
+    POINTS,
     VIEWS,
     _Reverse,
     linear_probe,
@@ -105,7 +106,7 @@ def test_the_reversal_is_the_identity_whose_gradient_is_turned_round_and_scaled(
     torch.testing.assert_close(x.grad, -0.3 * weight)
 
 
-SMALL = TrainingConfig(steps=40, objects=8, points=48, encoder_points=16, warmup=0)
+SMALL = TrainingConfig(steps=40, objects=8, points=48, warmup=0)
 
 
 def test_a_3d_encoder_learns_balls_and_plates_in_a_few_steps():
@@ -149,14 +150,23 @@ def test_a_3d_encoder_is_scored_on_points_of_the_whole_cloud(monkeypatch, points
     config = replace(SMALL, steps=1, points=128)
     point_encoder(SHAPES, material(), config, rows, torch.device("cpu"), False)
     (clouds,) = seen
-    assert clouds.shape == (2, config.encoder_points, 3)
+    assert clouds.shape == (2, 128, 3)
     sides = clouds.amax(1) - clouds.amin(1)
     assert (sides[:, 1] > 0.6 * sides[:, 0]).all(), "a strip of a ball is no ball"
 
 
+@pytest.mark.parametrize(("points", "seen"), [(POINTS + 40, POINTS), (48, 48)])
+def test_a_3d_encoder_sees_as_many_points_in_training_as_when_scored(monkeypatch, points, seen):
+    counts = set()
+    forward = PointNet.forward
+    monkeypatch.setattr(PointNet, "forward", lambda self, c: counts.add(c.shape[1]) or forward(self, c))
+    point_encoder(SHAPES, material(), replace(SMALL, steps=1, points=points), shapes(1), torch.device("cpu"), True)
+    assert counts == {seen}
+
+
 def test_the_point_encoders_few_points_are_of_the_whole_object_in_training():
-    config = replace(SMALL, points=128, encoder_points=16, cut_share=0.0)
+    config = replace(SMALL, points=128, cut_share=0.0)
     balls = levelled(shapes(8).take(np.arange(16) % 2 == 0), 128)
     for batch in (source_batch(balls, None, config, 0), target_batch(balls, config, 0)):
-        middle = batch.points[:, : config.encoder_points].mean(1).norm(dim=1)
+        middle = batch.points[:, :16].mean(1).norm(dim=1)
         assert middle.mean() < 0.4, "sixteen points of a unit ball's surface lie around its middle"

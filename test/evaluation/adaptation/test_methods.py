@@ -6,12 +6,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from clipoint3d_ros.adaptation import outcome
 from clipoint3d_ros.evaluation.adaptation import methods
 from clipoint3d_ros.evaluation.adaptation.methods import ABLATIONS, METHODS, Task, find
 
 EVERY = {method.name: method for method in (*METHODS, *ABLATIONS)}
 BLIND = {"losses.conf": 0.0, "losses.transport": 0.0, "losses.proto": 0.0, "losses.agree": 0.0}
-SOURCE = {**BLIND, "training.scans": 0, "training.cut_share": 0.0}
+BARE = {**BLIND, "training.scans": 0, "training.statistics": 0}
+SOURCE = {**BARE, "training.cut_share": 0.0}
 # What each method that trains this package's network changes of the recipe.
 CHANGES = {
     "prompts only": {**SOURCE, "network.tuning": "none"},
@@ -25,8 +27,9 @@ CHANGES = {
     "− proto": {"losses.proto": 0.0},
     "− agree": {"losses.agree": 0.0},
     "− prompts": {"network.context": 0},
+    "− statistics": {"training.statistics": 0},
     "− scans": {"training.scans": 0},
-    "LoRA with faults": {**BLIND, "training.scans": 0, "network.context": 0, "network.variant": "B"},
+    "LoRA with faults": {**BARE, "network.context": 0, "network.variant": "B"},
     "scans only": BLIND,
     "1 shots": {"training.shots": 1},
     "4 shots": {"training.shots": 4},
@@ -100,19 +103,45 @@ def test_a_methods_recipe_differs_from_the_tables_in_what_it_says(monkeypatch, r
 
     def train(backbone, classes, material, changed):
         used.append(changed)
-        return SimpleNamespace(network=None)
+        return None
 
     monkeypatch.setattr(methods, "train", train)
     monkeypatch.setattr(methods, "_material", lambda task, changed: None)
-    monkeypatch.setattr(methods, "_served", lambda task, network: None)
+    monkeypatch.setattr(methods, "adapter_of", lambda *given: (None, None))
+    monkeypatch.setattr(methods, "Classifier", lambda *given, **more: None)
+    monkeypatch.setattr(methods, "look", lambda classifier, scored: None)
     given = replace(recipe, network=replace(recipe.network, variant="T" if name.endswith(("-B", "-V")) else "V"))
-    EVERY[name].run(Task(SimpleNamespace(classes=None), None, given))
+    EVERY[name].run(Task(SimpleNamespace(classes=None, scored=None), None, given))
     before, after = flat(given), flat(used[0])
     assert {key: after[key] for key in after if after[key] != before[key]} == CHANGES[name]
 
 
+def test_statistics_alone_answer_as_the_frozen_model_does_unless_they_help_for_certain(
+    monkeypatch, column, backbone, quick, run
+):
+    doubtful = replace(quick, training=replace(quick.training, certain=2.0))
+    task = Task(column, backbone, doubtful)
+    monkeypatch.setattr(outcome, "gain", lambda before, after: (0.1, 0.1))
+    assert torch.equal(EVERY["statistics only"].run(task).logits, run("zero-shot").logits)
+    monkeypatch.setattr(outcome, "gain", lambda before, after: (0.3, 0.1))
+    helped = EVERY["statistics only"].run(task).logits
+    assert not torch.allclose(helped, run("zero-shot").logits, atol=1e-2)
+
+
+def test_a_trained_method_is_looked_at_with_the_statistics_that_help(monkeypatch, column, backbone, quick):
+    served = []
+    monkeypatch.setattr(outcome, "gain", lambda before, after: (1.0, 0.1))
+    monkeypatch.setattr(methods, "look", lambda classifier, scored: served.append(classifier))
+    for name in ("CLIPoint3D-V", "− statistics"):
+        EVERY[name].run(Task(column, backbone, quick))
+    ours, without = served
+    # One scan of each of two shots, of whatever looks the recipe asks for.
+    assert ours.statistics.count.tolist() == [2] * len(column.classes.names)
+    assert without.statistics is None
+
+
 def test_every_method_that_trains_the_network_is_among_those_compared():
-    others = {"zero-shot", "PointCLIP", "linear probe", "PointNet", "DANN", "official"}
+    others = {"zero-shot", "PointCLIP", "linear probe", "PointNet", "DANN", "official", "statistics only"}
     assert EVERY.keys() == CHANGES.keys() | others
 
 

@@ -121,9 +121,11 @@ def test_its_entropy_drives_a_batch_of_one_class_apart():
 def test_its_recipe_keeps_steps_objects_and_shots(recipe):
     changed = replace(recipe, training=replace(recipe.training, seed=4, scans=3, ema=0.9))
     released = official_recipe(changed)
-    for name in ("steps", "objects", "views", "shots", "probe", "points", "encoder_points", "seed"):
+    for name in ("steps", "objects", "views", "shots", "probe", "points", "seed"):
         assert getattr(released.training, name) == getattr(changed.training, name), name
     assert (released.training.optimiser, released.training.learning_rate, released.training.warmup) == ("sgd", 2e-3, 0)
+    assert released.network.points == changed.network.points
+    assert released.training.statistics == 0, "the released code has no class statistics"
     assert (released.training.scans, released.training.ema, released.training.target_statistics) == (0, 0.0, True)
     assert (released.network.variant, released.network.tuning, released.network.context) == ("B", "lora", 4)
     assert released.transport == TransportConfig()
