@@ -62,6 +62,7 @@ setup(
         "console_scripts": [
             f"clipoint3d = {PACKAGE}.cli:main",
             f"perception_node = {PACKAGE}.nodes.perception_node:main",
+            f"adaptation_node = {PACKAGE}.nodes.adaptation_node:main",
             f"evaluate_bag = {PACKAGE}.commands.evaluate:main",
         ],
     },

@@ -43,7 +43,8 @@ ARGUMENTS = [
         "adaptation",
         default_value="off",
         choices=["off", "statistics", "gradient"],
-        description="how the model adapts while it runs; this version serves 'off' only",
+        description="whether an adaptation node runs beside perception: statistics follows the robot's objects without "
+        "gradients, gradient trains prompts and LoRA as well",
     ),
     DeclareLaunchArgument(
         "autostart",
@@ -77,11 +78,6 @@ def perception(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     def given(name: str) -> str:
         return LaunchConfiguration(name).perform(context)
 
-    if given("adaptation") != "off":
-        raise RuntimeError(
-            f"adaptation:={given('adaptation')} is not served by this version of clipoint3d_ros, whose adapters do not "
-            "learn while they serve; leave the argument out or set adaptation:=off"
-        )
     words = {name: given(name) for name in ("bundle", "classes", "device") if given(name)}
     parameters = {name: ParameterValue(word, value_type=str) for name, word in words.items()}
     for name in ("autostart", "use_sim_time"):
@@ -97,7 +93,21 @@ def perception(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         remappings=[("~/input/points", given("input"))],
         output="screen",
     )
-    return [node]
+    if given("adaptation") == "off":
+        return [node]
+    # Both read one parameter file; what belongs to the other node is not theirs.
+    shared = {
+        name: parameters[name] for name in ("classes", "device", "autostart", "use_sim_time") if name in parameters
+    }
+    companion = LifecycleNode(
+        package="clipoint3d_ros",
+        executable="adaptation_node",
+        name="adaptation",
+        namespace=given("namespace"),
+        parameters=[given("params_file"), {**shared, "mode": ParameterValue(given("adaptation"), value_type=str)}],
+        output="screen",
+    )
+    return [node, companion]
 
 
 def generate_launch_description() -> LaunchDescription:

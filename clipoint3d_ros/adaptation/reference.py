@@ -4,7 +4,9 @@ sensor like the robot's would see them. Gathered once; kept on disk, because the
 from __future__ import annotations
 
 import json
+import math
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -103,19 +105,25 @@ def gather_reference(
 
 
 def kept_reference(
-    path: Path, backbone: Backbone, classes: Descriptions, source: Objects, told: str, config: ReferenceConfig
+    folder: Path,
+    backbone: Backbone,
+    classes: Descriptions,
+    source: Callable[[], Objects],
+    told: str,
+    config: ReferenceConfig,
 ) -> Reference:
-    """The reference in a file, or gathered and written there where it is missing, damaged, or of something else.
+    """The reference kept in a folder, or gathered and written there where it is missing or damaged.
 
     Args:
-        path: of the file (.safetensors).
-        told: which source that is.
+        folder: of references of any model, classes, source and setting, a file each.
+        source: reads the labelled objects, where they are needed. told: which they are.
     """
     identity = fingerprint(_FORMAT, backbone.checksum, classes, told, asdict(config))
+    path = folder / f"{identity}.safetensors"
     stored = _read(path, identity, len(classes.names), backbone.visual.output_dim)
     if stored is not None:
         return stored
-    reference = gather_reference(backbone, classes, source, config)
+    reference = gather_reference(backbone, classes, source(), config)
     _write(path, identity, reference)
     return reference
 
@@ -131,7 +139,7 @@ def viewpoints(config: ReferenceConfig, seed: int, count: int = 256) -> Clouds:
     """Clouds of one point each, for the places they are seen from: elevation uniform, the distance's logarithm too."""
     rng = np.random.default_rng((seed, count))
     elevation = np.radians(rng.uniform(*config.elevation, count)).astype(np.float32)
-    distance = np.exp(rng.uniform(*np.log(config.distance), count)).astype(np.float32)
+    distance = np.exp(rng.uniform(math.log(config.distance[0]), math.log(config.distance[1]), count)).astype(np.float32)
     return Clouds(
         torch.zeros(count, 1, 3),
         torch.full((count,), -1),

@@ -55,6 +55,20 @@ class Preprocessing:
 
 
 @dataclass(frozen=True)
+class Card:
+    """Which backbone, without its weights: what a bundle says of the one it belongs to.
+
+    name, pretrained, checksum, preprocessing: as in `Backbone`. width: D of its embedding.
+    """
+
+    name: str
+    pretrained: str | None
+    checksum: str
+    preprocessing: Preprocessing
+    width: int
+
+
+@dataclass(frozen=True)
 class Backbone:
     """A CLIP on its device, in evaluation mode, with what belongs to its weights.
 
@@ -82,6 +96,10 @@ class Backbone:
     @property
     def visual(self) -> Any:
         return self.model.visual
+
+    @property
+    def card(self) -> Card:
+        return Card(self.name, self.pretrained, self.checksum, self.preprocessing, self.visual.output_dim)
 
     @property
     def scale(self) -> float:

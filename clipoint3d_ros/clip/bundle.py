@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from clipoint3d_ros.clip.backbone import Backbone, file_checksum
+from clipoint3d_ros.clip.backbone import Backbone, Card, file_checksum
 from clipoint3d_ros.clip.descriptions import Descriptions, checked_descriptions, describe
 from clipoint3d_ros.clip.network import Network, NetworkConfig
 from clipoint3d_ros.clip.text import class_prompts
@@ -37,6 +37,7 @@ _KEYS: dict[str, Any] = {
     "probe": dict, "training": dict, "weights": str,
 }  # fmt: skip
 _BACKBONE: dict[str, Any] = {"name": str, "pretrained": (str, type(None)), "checksum": str}
+FROZEN_NETWORK = NetworkConfig(tuning="none", context=0)
 _STATISTICS = ("mean", "covariance", "count", "weights")
 _NUMBERS = (torch.float32, torch.float16, torch.bfloat16, torch.int64)
 
@@ -96,31 +97,55 @@ def save_bundle(folder: str | Path, network: Network, frozen: Backbone, adapter:
     Raises:
         BundleError: the folder holds other things than a bundle, which would be lost.
     """
-    folder = Path(folder).resolve()  # a link stays, and "." has a name
+    tensors = {f"adapter.{k}": v for k, v in network.adapter().items()}
+    if adapter.statistics is not None:
+        tensors.update({f"statistics.{k}": getattr(adapter.statistics, k) for k in _STATISTICS})
+    return _write(Path(folder), tensors, network.config, frozen.card, vars(adapter))
+
+
+def save_statistics(
+    folder: str | Path, card: Card, classes: Descriptions, statistics: ClassStatistics, temperature: float, **more: Any
+) -> Path:
+    """Write a bundle of class statistics alone, whose network is the frozen one; needs no weights at hand.
+
+    Args:
+        card: of the backbone.
+        more: version, parent, probe and training, as an Adapter has them.
+
+    Raises:
+        BundleError: as `save_bundle`.
+    """
+    tensors = {f"statistics.{k}": getattr(statistics, k) for k in _STATISTICS}
+    told = {"parent": 0, "probe": {}, "training": {}, "classes": classes, "temperature": temperature, **more}
+    return _write(Path(folder), tensors, FROZEN_NETWORK, card, told)
+
+
+def _write(
+    folder: Path, tensors: Mapping[str, Tensor], network: NetworkConfig, card: Card, told: Mapping[str, Any]
+) -> Path:
+    folder = folder.resolve()  # a link stays, and "." has a name
     refuse_to_replace_others(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir()
-    tensors = {f"adapter.{k}": v.detach().cpu().contiguous() for k, v in network.adapter().items()}
-    if adapter.statistics is not None:
-        tensors.update({f"statistics.{k}": getattr(adapter.statistics, k).cpu().contiguous() for k in _STATISTICS})
-    save_file(tensors, beside / WEIGHTS_FILE)
+    save_file({name: part.detach().cpu().contiguous() for name, part in tensors.items()}, beside / WEIGHTS_FILE)
     (beside / WEIGHTS_FILE).chmod(0o644)
+    classes: Descriptions = told["classes"]
     meta = {
         "format": FORMAT,
-        "version": adapter.version,
-        "parent": adapter.parent,
-        "backbone": {"name": frozen.name, "pretrained": frozen.pretrained, "checksum": frozen.checksum},
-        "preprocessing": asdict(frozen.preprocessing),
+        "version": told["version"],
+        "parent": told["parent"],
+        "backbone": {"name": card.name, "pretrained": card.pretrained, "checksum": card.checksum},
+        "preprocessing": asdict(card.preprocessing),
         "views": asdict(ViewConfig()),
-        "network": asdict(network.config),
-        "classes": list(adapter.classes.names),
-        "descriptions": [list(told) for told in adapter.classes.descriptions],
-        "template": adapter.classes.template,
-        "temperature": adapter.temperature,
-        "probe": dict(adapter.probe),
-        "training": dict(adapter.training),
+        "network": asdict(network),
+        "classes": list(classes.names),
+        "descriptions": [list(each) for each in classes.descriptions],
+        "template": classes.template,
+        "temperature": told["temperature"],
+        "probe": dict(told["probe"]),
+        "training": dict(told["training"]),
         "weights": file_checksum(beside / WEIGHTS_FILE),
     }
     (beside / META_FILE).write_text(json.dumps(meta, indent=1) + "\n")

@@ -108,8 +108,10 @@ def write_json(path: Path, figures: dict[str, Any]) -> None:
 
 
 def _refuse_what_is_to_come(args: argparse.Namespace) -> None:
-    if args.adapt != "off":
-        raise CommandError(f"--adapt {args.adapt}: this version does not adapt yet; use --adapt off")
+    if args.adapt != "off" and (args.bundle or args.offline):
+        raise CommandError(
+            f"--adapt {args.adapt} starts from the frozen model and needs both nodes: leave --bundle and --offline out"
+        )
     if args.pretrained and not args.backbone:
         raise CommandError(f"--pretrained {args.pretrained} needs the --backbone it belongs to")
     if not 0 <= args.unknown_below <= 1:
@@ -209,7 +211,7 @@ def _through_the_node(
         ) from None
     from clipoint3d_ros.evaluation.node_process import ReplayError
 
-    pace = ReplayConfig(wait=args.wait, rate=args.rate, timeout=args.timeout)
+    pace = ReplayConfig(adapt=args.adapt, wait=args.wait, rate=args.rate, timeout=args.timeout)
     try:
         with _progress(frames) as told:
             return replay(bags, classes, parameters, pace, told)

@@ -24,6 +24,7 @@ import yaml
 import clipoint3d_ros
 
 NODE = "clipoint3d_ros.nodes.perception_node"
+COMPANION = "clipoint3d_ros.nodes.adaptation_node"
 HIGHEST_DOMAIN = 101  # above, the domain's ports reach into the range the system hands out itself
 
 
@@ -57,15 +58,18 @@ class Graph:
 
 
 class NodeProcess:
-    """Runs the perception node from entering to leaving.
+    """Runs a node from entering to leaving.
 
     Args:
         graph: where it lives.
         parameters: of the node, beside autostart.
+        module: the node's. name: what errors call it.
     """
 
-    def __init__(self, graph: Graph, parameters: Mapping[str, Any]) -> None:
-        self._graph = graph
+    def __init__(
+        self, graph: Graph, parameters: Mapping[str, Any], module: str = NODE, name: str = "perception"
+    ) -> None:
+        self._graph, self._module, self.name = graph, module, name
         self._parameters = {**parameters, "autostart": True}
         self._words: deque[str] = deque(maxlen=40)
 
@@ -76,7 +80,7 @@ class NodeProcess:
         space = self._graph.namespace
         root = str(Path(clipoint3d_ros.__path__[0]).parent)  # a checkout need not be installed
         self._process = subprocess.Popen(
-            [sys.executable, "-m", NODE, "--ros-args", "-r", f"__ns:={space}", "--params-file", str(settings)],
+            [sys.executable, "-m", self._module, "--ros-args", "-r", f"__ns:={space}", "--params-file", str(settings)],
             env={
                 **os.environ,
                 **self._graph.environment(),
@@ -99,7 +103,7 @@ class NodeProcess:
         code = self._process.poll()
         if code is not None:
             self._listener.join(timeout=1)  # its last words may still be on the way
-            raise ReplayError(f"the perception node ended with exit code {code}; {self.last_words()}")
+            raise ReplayError(f"the {self.name} node ended with exit code {code}; {self.last_words()}")
 
     def failed(self) -> bool:
         """Whether the node said that it cannot configure; it lives on then, but will never answer."""

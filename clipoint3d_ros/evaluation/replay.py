@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import sys
+import tempfile
 import threading
 import time
 from array import array
@@ -22,11 +23,12 @@ import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import PointCloud2, PointField
+from std_msgs.msg import Header
 from vision_msgs.msg import Detection3DArray, VisionInfo
 
 from clipoint3d_ros.evaluation.answers import Answer, FrameAnswer, FrameKey, Replayed
 from clipoint3d_ros.evaluation.bags import SECOND, Cloud, LabelledBag
-from clipoint3d_ros.evaluation.node_process import Graph, NodeProcess, ReplayError, environment
+from clipoint3d_ros.evaluation.node_process import COMPANION, Graph, NodeProcess, ReplayError, environment
 from clipoint3d_ros.nodes.parameters import build
 from clipoint3d_ros.nodes.perception_config import PerceptionConfig
 
@@ -42,12 +44,14 @@ _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL, reli
 class ReplayConfig:
     """How bags are played.
 
+    adapt: "off", or the mode of an adaptation node that runs beside perception, with an empty memory.
     wait: send the next cloud after the answer, instead of at the bag's pace.
     rate: times the bag's pace, without `wait`.
     timeout: seconds to wait for an answer before the frame counts as dropped.
     start_timeout: seconds for the node to load its model and be found.
     """
 
+    adapt: str = "off"
     wait: bool = False
     rate: float = 1.0
     timeout: float = 30.0
@@ -83,24 +87,43 @@ def replay(
         ReplayError: the node does not start, does not answer, or ends; the message quotes its last output.
     """
     config = config or ReplayConfig()
-    graph, bundled = Graph(), bool(parameters.get("bundle"))
+    graph, bundled, adapting = Graph(), bool(parameters.get("bundle")), config.adapt != "off"
     served: dict[FrameKey, FrameAnswer] = {}
     frozen: dict[FrameKey, FrameAnswer] = {}
     # The node is left first: Fast DDS 3.2 with LARGE_DATA may wait for ever for an open TCP channel when a participant
     # is destroyed. A node that does ends itself by an alarm; once it is gone its channels are closed for our end.
     with (
         environment(graph.environment()),
-        _sensor(graph, bundled) as sensor,
+        _sensor(graph, bundled, adapting) as sensor,
         NodeProcess(graph, parameters) as node,
+        _companion(graph, parameters, config) as companion,
     ):
         probe = _blank_cloud(_labels(parameters))
         sensor.find(node, probe, config.start_timeout)
+        if companion is not None:
+            sensor.find_companion(companion, config.start_timeout)
         for number, bag in enumerate(bags):
             play = _in_step if config.wait else _at_rate
             play(bag.clouds(), sensor, node, config, told)
             for answers, found in ((served, sensor.answers()), (frozen, sensor.frozen_answers())):
                 answers.update({FrameKey(number, stamp): answer for stamp, answer in found.items()})
-    return Replayed(tuple(classes), frozen, served) if bundled else Replayed(tuple(classes), served)
+    beside = bundled or adapting
+    return Replayed(tuple(classes), frozen, served) if beside else Replayed(tuple(classes), served)
+
+
+@contextmanager
+def _companion(graph: Graph, parameters: Mapping[str, Any], config: ReplayConfig) -> Iterator[NodeProcess | None]:
+    """The adaptation node beside perception, where one is asked for; what it learns is forgotten afterwards."""
+    if config.adapt == "off":
+        yield None
+        return
+    shared = {name: parameters[name] for name in ("backbone", "pretrained", "classes", "device") if name in parameters}
+    with tempfile.TemporaryDirectory(prefix="clipoint3d-adaptation-") as folder:
+        own: dict[str, Any] = {"mode": config.adapt, "live_folder": f"{folder}/live", "state_folder": f"{folder}/state"}
+        if config.wait:  # no time passes for the robot: what holds the companion back must not be measured
+            own |= {"hand_over_s": 0.0, "duty_cycle": 1.0}
+        with NodeProcess(graph, {**shared, **own}, COMPANION, "adaptation") as node:
+            yield node
 
 
 def _in_step(
@@ -109,7 +132,8 @@ def _in_step(
     sensor.begin()
     for cloud in clouds:
         sensor.send(cloud)
-        sensor.await_answer(cloud.stamp, config.timeout, node)
+        if sensor.await_answer(cloud.stamp, config.timeout, node):
+            sensor.await_learning(cloud.stamp, config.timeout)
         told(1)
 
 
@@ -133,18 +157,21 @@ def _at_rate(
 class _Sensor:
     """The replay's end of the wire: sends clouds, notes when, and takes in the answers of one bag at a time.
 
-    With `bundled`, an answer is whole when the frozen model's of the same stamp is here too, and the adapter's version
-    is known.
+    With `bundled` or `adapting`, an answer is whole when the frozen model's of the same stamp is here too; with
+    `bundled`, the adapter's version must be known as well.
     """
 
-    def __init__(self, context: Any, graph: Graph, bundled: bool) -> None:
+    def __init__(self, context: Any, graph: Graph, bundled: bool, adapting: bool) -> None:
         self._node = rclpy.create_node("replay", namespace=graph.namespace, context=context)
         self._points = self._node.create_publisher(PointCloud2, "perception/input/points", _SENSOR)
         self._answer_topic = self._node.create_subscription(
             Detection3DArray, "perception/output/detections", self._on_detections, _ANSWERS
         )
-        self._bundled = bundled
-        if bundled:
+        self._bundled, self._adapting = bundled, adapting
+        self._learned: set[int] = set()
+        if adapting:
+            self._node.create_subscription(Header, "adaptation/output/learned", self._on_learned, _ANSWERS)
+        if bundled or adapting:
             self._node.create_subscription(
                 Detection3DArray, "perception/output/frozen_detections", self._on_frozen_detections, _ANSWERS
             )
@@ -177,10 +204,28 @@ class _Sensor:
                 self._sent.setdefault(_PROBE, time.monotonic())
                 self._points.publish(probe)
 
+    def find_companion(self, node: NodeProcess, timeout: float) -> None:
+        """Return once the adaptation node listens to perception."""
+        deadline = time.monotonic() + timeout
+        while self._node.count_subscribers(f"{self._node.get_namespace()}/perception/output/evidence") < 1:
+            node.check()
+            if node.failed():
+                raise ReplayError(f"the adaptation node cannot configure; {node.last_words()}")
+            if time.monotonic() > deadline:
+                raise ReplayError(f"the adaptation node is not listening after {timeout:g} s; {node.last_words()}")
+            time.sleep(0.1)
+        time.sleep(1.0)  # its subscriptions are matched one after another
+
+    def await_learning(self, stamp: int, timeout: float) -> None:
+        """Return once the adaptation node is through with a frame that had objects; at once without that node."""
+        with self._arrival:
+            if self._adapting and self._answers[stamp].objects:
+                self._arrival.wait_for(lambda: stamp in self._learned, timeout)
+
     def begin(self) -> None:
         """Forget what came before; a new bag may repeat the stamps of the last."""
         with self._arrival:
-            self._sent, self._answers, self._frozen = {}, {}, {}
+            self._sent, self._answers, self._frozen, self._learned = {}, {}, {}, set()
 
     def send(self, cloud: Cloud) -> None:
         """Publish the recorded bytes as they are; decoding and encoding megabytes would only cost time."""
@@ -221,7 +266,15 @@ class _Sensor:
             self._executor.spin()
 
     def _whole(self, stamp: int) -> bool:
-        return stamp in self._answers and (not self._bundled or (stamp in self._frozen and self._version > 0))
+        if stamp not in self._answers:
+            return False
+        beside = stamp in self._frozen or not (self._bundled or self._adapting)
+        return beside and (self._version > 0 or not self._bundled)
+
+    def _on_learned(self, header: Header) -> None:
+        with self._arrival:
+            self._learned.add(header.stamp.sec * SECOND + header.stamp.nanosec)
+            self._arrival.notify_all()
 
     def _on_detections(self, detections: Detection3DArray) -> None:
         self._take_in(detections, frozen=False)
@@ -245,11 +298,11 @@ class _Sensor:
 
 
 @contextmanager
-def _sensor(graph: Graph, bundled: bool) -> Iterator[_Sensor]:
+def _sensor(graph: Graph, bundled: bool, adapting: bool) -> Iterator[_Sensor]:
     context = rclpy.Context()
     rclpy.init(args=[], context=context, domain_id=graph.domain)
     try:
-        sensor = _Sensor(context, graph, bundled)
+        sensor = _Sensor(context, graph, bundled, adapting)
         try:
             yield sensor
         finally:

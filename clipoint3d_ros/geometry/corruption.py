@@ -1,8 +1,8 @@
 """Corruptions of clouds in seven kinds and five severities, and a depth camera's noise along the ray.
 
 The seven are those of ModelNet-C (Ren, Pan, Liu, "Benchmarking and analyzing point cloud classification under
-corruptions", ICML 2022), with its severities. There a cloud has 1024 points in the unit sphere; here it is metric and of
-any size: lengths are in multiples of the cloud's radius, counts in shares of its points. The eighth is what a range
+corruptions", ICML 2022), with its severities. There a cloud has 1024 points in the unit sphere; here it is metric and
+of any size: lengths are in multiples of the cloud's radius, counts in shares of its points. The eighth is what a range
 sensor does more of as light, distance and material get worse: the noise of `geometry.camera`, along the ray.
 """
 

@@ -34,6 +34,7 @@ from clipoint3d_ros.geometry.clouds import CloudError
 from clipoint3d_ros.nodes.boxes import read_boxes
 from clipoint3d_ros.nodes.detections import detection_array, features_image, picture_image, segment_boxes, vision_info
 from clipoint3d_ros.nodes.diagnostics import Statistics, Throttle, as_message, memory
+from clipoint3d_ros.nodes.evidence import evidence_rows
 from clipoint3d_ros.nodes.frames import MissingTransform, Standpoint, standpoint
 from clipoint3d_ros.nodes.inbox import Worker
 from clipoint3d_ros.nodes.markers import marker_array
@@ -129,6 +130,7 @@ class PerceptionNode(LifecycleNode):
                     self._publish(header, config, segments, recognitions, stand)
                     self._publish_views(header, projection, recognitions)
                     self._publish_features(header, classifier, projection, features)
+                    self._publish_evidence(header, classifier, projection, features, segments, recognitions, stand)
         except MissingTransform as error:
             self._statistics.count("skipped_no_transform")
             self._warn("transform", f"cloud skipped: {error}")
@@ -163,6 +165,21 @@ class PerceptionNode(LifecycleNode):
             rows = classifier.object_features(projection, features)
             self._features.publish(features_image(header, rows.detach().float().cpu().numpy()))
 
+    def _publish_evidence(
+        self,
+        header: Any,
+        classifier: Classifier,
+        projection: Any,
+        features: Any,
+        segments: Sequence[Segment],
+        recognitions: Sequence[Recognition],
+        stand: Standpoint,
+    ) -> None:
+        if self._evidence.get_subscription_count():
+            agreement = classifier.agreement(projection, features).float().cpu().numpy()
+            rows = evidence_rows(segments, recognitions, agreement, stand, classifier.version)
+            self._evidence.publish(features_image(header, rows))
+
     def _stand(self, header: Any, config: PerceptionConfig) -> Standpoint:
         lookup = self._transforms.lookup if self._transforms is not None else None
         return standpoint(header.frame_id, header.stamp, config.frames, lookup)
@@ -177,7 +194,7 @@ class PerceptionNode(LifecycleNode):
             self._prepare_transforms(config)
             self._serving = Serving(config, self._load(config))
         except Exception as error:  # rclpy would swallow it without a word
-            self.get_logger().error(f"cannot configure: {_sentence(error)}")
+            self.get_logger().error(f"cannot configure: {sentence(error)}")
             self._release()
             return FAILURE
         self._announce()
@@ -250,6 +267,7 @@ class PerceptionNode(LifecycleNode):
         self._detections = make(Detection3DArray, "~/output/detections", RELIABLE)
         self._frozen = make(Detection3DArray, "~/output/frozen_detections", RELIABLE)
         self._features = make(Image, "~/output/features", RELIABLE)
+        self._evidence = make(Image, "~/output/evidence", RELIABLE)
         self._markers = make(MarkerArray, "~/output/markers", RELIABLE)
         self._views = make(Image, "~/output/views", RELIABLE)
         self._vision_info = self.create_publisher(VisionInfo, "~/output/vision_info", LATCHED)
@@ -295,7 +313,7 @@ class PerceptionNode(LifecycleNode):
             config = changed(self._config, ours, configured=self._serving is not None)
             self._swap(config, "bundle" in ours)
         except Exception as error:  # refused in words, and everything stays as it was
-            return SetParametersResult(successful=False, reason=_sentence(error))
+            return SetParametersResult(successful=False, reason=sentence(error))
         return SetParametersResult(successful=True)
 
     def _swap(self, config: PerceptionConfig, bundle_set: bool) -> None:
@@ -391,8 +409,8 @@ class PerceptionNode(LifecycleNode):
         if not rclpy.ok(context=self.context):
             return  # the program ends; publishers are gone
         self._statistics.count("failed")
-        self._statistics.trouble(_sentence(error))
-        self._warn(f"failure {type(error).__name__}", f"cloud not answered: {_sentence(error)}")
+        self._statistics.trouble(sentence(error))
+        self._warn(f"failure {type(error).__name__}", f"cloud not answered: {sentence(error)}")
 
     def _warn(self, reason: str, sentence: str) -> None:
         held = self._throttle.passes(reason, self._config.warning_period_s)
@@ -446,13 +464,13 @@ def _who(classifier: Classifier, config: PerceptionConfig) -> str:
     return f"adapter version {classifier.version} of {config.bundle}"
 
 
-def _sentence(error: Exception) -> str:
+def sentence(error: Exception) -> str:
     """Our own errors are sentences already; others are named."""
     ours = isinstance(error, ValueError | OSError | ImportError)
     return str(error) if ours and str(error) else f"{type(error).__name__}: {error}"
 
 
-def _end_within(seconds: int) -> None:
+def end_within(seconds: int) -> None:
     """Let the operating system end the process if it has not ended by then.
 
     Fast DDS 3.2 with LARGE_DATA may wait for ever for a TCP channel when its participant is destroyed, and does so
@@ -479,7 +497,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         if node is not None:
             node.close()
-            _end_within(EXIT_S)
+            end_within(EXIT_S)
             executor.shutdown()
             node.destroy_node()
         if rclpy.ok():

@@ -310,9 +310,16 @@ class Classifier:
 
     @torch.inference_mode()
     def object_features(self, projection: Projection, features: Tensor) -> Tensor:
-        """(B, D) float32: the selected views' weighted mean of unit features; the shorter it is, the more they differ."""
+        """(B, D) float32: the selected views' weighted mean of unit features, shorter the more these differ."""
         _, weights = self._judge(projection, features)
         return (features * weights[..., None]).sum(1)
+
+    @torch.inference_mode()
+    def agreement(self, projection: Projection, features: Tensor) -> Tensor:
+        """(B,) in [0, 1]: the weight of the selected views that name the same class as all of them together."""
+        logits, weights = self._judge(projection, features)
+        named = (logits * weights[..., None]).sum(1).argmax(-1)
+        return ((logits.argmax(-1) == named[:, None]) * weights).sum(1).clamp(0, 1)
 
     def view_logits(self, features: Tensor) -> Tensor:
         """(…, C) of view features (…, D): what the words say, and where there are statistics, what these say too."""

@@ -58,6 +58,7 @@ def test_a_recipe_that_is_not_there_is_answered_with_where_they_are(tmp_path):
         ("training: {statistics: true}", "'statistics' of .* must be int"),
         ("training: {misshape: some}", "'misshape' of .* must be float"),
         ("training: {encoder_points: 64}", "unknown key 'encoder_points'"),
+        ("network: {tuning: none, context: 0}", "trains nothing; choose lora, or a context of 4"),
         ("losses: {conf: [1]}", "'conf' of .* must be float"),
         ("network: {variant: 3}", "'variant' of .* must be str"),
         ("training: 5", "'training' of .* must be a mapping"),

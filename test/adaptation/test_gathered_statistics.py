@@ -1,10 +1,13 @@
 """Class statistics gathered from labelled objects, and what they count beside the words."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 
-from clipoint3d_ros.adaptation.statistics import gather, weighed
+from clipoint3d_ros.adaptation.probing import Probe
+from clipoint3d_ros.adaptation.statistics import fused, gather, weighed
 from clipoint3d_ros.clip.bundle import ClassStatistics
 from clipoint3d_ros.recognition.calibration import fit_temperature
 from clipoint3d_ros.recognition.statistics import gaussian_head
@@ -69,7 +72,9 @@ def test_more_objects_of_one_class_do_not_make_it_count_more():
     features, labels = objects(6)
     often = labels == 1
     one = gather(features, labels, CLASSES)
-    other = gather(torch.cat([features, features[often], features[often]]), torch.cat([labels, *[labels[often]] * 2]), 3)
+    other = gather(
+        torch.cat([features, features[often], features[often]]), torch.cat([labels, *[labels[often]] * 2]), 3
+    )
     torch.testing.assert_close(one.mean, other.mean)
     torch.testing.assert_close(one.covariance, other.covariance)
     assert other.count.tolist() == [6, 18, 6]
@@ -92,6 +97,16 @@ def test_a_class_without_objects_is_named(absent):
 
 
 # Weighed
+
+
+def test_words_and_statistics_together_are_their_weighed_sum_of_the_same_objects():
+    features, labels = objects(10)
+    told = replace(gather(features, labels, CLASSES), weights=torch.tensor([0.5, 2.0]))
+    probe = Probe(words(labels), features, labels)
+    both = fused(probe, told)
+    torch.testing.assert_close(both.logits, summed(told, probe.logits, features))
+    assert both.features is features
+    assert both.labels is labels
 
 
 @pytest.mark.parametrize("sure", [0.3, 3.0, 30.0])

@@ -34,7 +34,7 @@ def filled(labels, **config):
     """A memory after sightings of tracks 1, 2, … with these labels."""
     memory = Memory(MemoryConfig(**config))
     for track, label in enumerate(labels, 1):
-        assert memory.admit(sighting(track, label, classes=max(CLASSES, *labels) + 1)) == ""
+        assert memory.admit(sighting(track, label, classes=max(CLASSES, max(labels) + 1))) == ""
     return memory
 
 

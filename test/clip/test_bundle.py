@@ -39,6 +39,8 @@ CONFIGS = {
     "layernorm": NetworkConfig(tuning="layernorm"),
     "prompts alone": NetworkConfig(tuning="none"),
     "lora alone": NetworkConfig(context=0, rank=4),
+    "few points": NetworkConfig(rank=2, points=50),
+    "statistics alone": NetworkConfig(tuning="none", context=0),
 }
 
 
@@ -276,7 +278,10 @@ def test_spoilt_weights_are_refused_naming_what_is_wrong(bundle, backbone, chang
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        *[({name: None}, f"statistics '{name}' is missing, but must be finite and") for name in vars(told_statistics())],
+        *[
+            ({name: None}, f"statistics '{name}' is missing, but must be finite and")
+            for name in vars(told_statistics())
+        ],
         ({"mean": torch.zeros(2, 32)}, r"statistics 'mean' is \(2, 32\), but must be finite and \(3, 32\)"),
         ({"mean": torch.zeros(3, 16)}, r"statistics 'mean' is \(3, 16\), but must be finite and \(3, 32\)"),
         ({"covariance": torch.ones(3, 32)}, r"statistics 'covariance' is \(3, 32\), but .* \(32, 32\)"),

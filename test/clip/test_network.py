@@ -10,6 +10,7 @@ from clipoint3d_ros.clip.descriptions import describe
 from clipoint3d_ros.clip.network import VARIANTS, Network, NetworkConfig
 from clipoint3d_ros.clip.peft import TUNINGS
 from clipoint3d_ros.clip.text import class_features, class_prompts
+from clipoint3d_ros.geometry.clouds import resample
 
 NAMES = ["mug", "box", "tin", "remote control", "bowl"]
 TOWERS = {"T": ("model.transformer.", "model.ln_final."), "V": ("model.visual.",)}
@@ -276,7 +277,8 @@ def test_an_adapter_of_another_configuration_is_refused(other, words, frozen):
         ({"alpha": float("nan")}, "alpha above 0"),
         ({"dropout": 1.0}, r"dropout in \[0, 1\)"),
         ({"context": 17}, "context must be 0 to 16 tokens, but is 17"),
-        ({"tuning": "none", "context": 0}, "trains nothing"),
+        ({"heads": 0}, "heads and points must be at least 1, but are 0 and 1024"),
+        ({"points": 0}, "heads and points must be at least 1, but are 8 and 0"),
     ],
 )
 def test_configurations_that_make_no_sense_are_refused_in_words(config, words):
@@ -297,3 +299,70 @@ def test_visual_prompts_that_say_nothing_yet_are_seen_in_training_only(frozen):
     with torch.no_grad():
         network.prompts.vision.project.bias[0] = 0.1
     assert network.visual_prompts(cloud)[0] is not None
+
+
+# What the point encoder sees
+
+
+def seen_points(network, points):
+    """What of (B, N, 3) clouds reaches the point encoder."""
+    given = []
+    hook = network.points.register_forward_pre_hook(lambda _, arguments: given.append(arguments[0].clone()))
+    network.visual_prompts(points)
+    hook.remove()
+    (seen,) = given
+    return seen
+
+
+@pytest.mark.parametrize(("size", "points"), [(64, 16), (64, 24), (65, 64), (24, 24), (24, 1)])
+def test_the_point_encoder_sees_the_same_evenly_strided_points_in_training_and_in_use(frozen, size, points):
+    network = made(frozen, points=points, step=0.05)
+    cloud = clouds(2, size)
+    in_use, in_training = seen_points(network.eval(), cloud), seen_points(network.train(), cloud)
+    assert torch.equal(in_use, in_training)
+    rows = [next(i for i in range(size) if torch.equal(cloud[0, i], point)) for point in in_use[0]]
+    assert in_use.shape == (2, points, 3)
+    assert torch.equal(in_use, cloud[:, rows]), "clouds of one batch are not seen alike"
+    gaps = [after - before for before, after in zip([*rows], [*rows[1:], size], strict=True)]
+    assert rows[0] == 0
+    assert max(gaps) - min(gaps) <= 1, f"the rows {rows} are not even"
+
+
+@pytest.mark.parametrize("size", [1, 10, 24])
+def test_of_a_cloud_of_few_points_the_point_encoder_sees_all(frozen, size):
+    network = made(frozen, points=24, step=0.05)
+    cloud = clouds(2, size)
+    assert torch.equal(seen_points(network, cloud), cloud)
+
+
+@pytest.mark.parametrize("size", [16, 24, 40, 100])
+def test_a_small_clouds_repeated_points_do_not_crowd_the_others_out(frozen, size):
+    network = made(frozen, points=128, step=0.05)
+    cloud = torch.rand(size, 3, generator=torch.Generator().manual_seed(0)).numpy()
+    seen = seen_points(network, resample([cloud], 1024))[0]
+    assert len(seen.unique(dim=0)) == size, "some of the object's points are never seen"
+
+
+def test_fewer_points_than_the_cloud_has_are_another_answer_than_all_of_them(frozen):
+    few, all_of_them = (made(frozen, points=points, step=0.05) for points in (16, 64))
+    one, other = (network.visual_prompts(clouds(2, 64))[0] for network in (few, all_of_them))
+    assert (one - other).abs().max() > 1e-4
+    assert torch.equal(few.visual_prompts(clouds(2, 64)[:, ::4])[0], one)
+
+
+# A network that trains nothing
+
+
+def test_a_network_of_no_tuning_and_no_context_is_the_frozen_model_itself(frozen):
+    config = NetworkConfig(tuning="none", context=0)
+    network = Network(frozen, config)
+    assert config.frozen
+    assert not NetworkConfig(tuning="none").frozen
+    assert not NetworkConfig(context=0).frozen
+    assert network.trained() == {}
+    assert network.adapter() == {}
+    assert torch.equal(network.merged().views(views(2), None, None), frozen.encode_views(views(2)))
+    said = network.text(classes_of(frozen, network))
+    torch.testing.assert_close(said, class_features(frozen, describe(NAMES)), atol=1e-6, rtol=0)
+    own = {p.data_ptr() for p in frozen.model.parameters()}
+    assert {p.data_ptr() for p in network.merged().parameters()} <= own, "it has weights of its own"

@@ -61,7 +61,7 @@ class StandIn:
     def encode(self, projection):
         return torch.nn.functional.normalize(torch.ones(len(projection.heights), 10, 8), dim=-1)
 
-    def encode_frozen(self, projection):
+    def encode_frozen(self, projection, features):
         return None
 
     def object_features(self, projection, features):

@@ -1,15 +1,20 @@
 """A classifier with an adapter: the frozen answers beside it, classes of any kind, memory bounded."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
-from bundles import small_bundle
+from bundles import moved_network, small_bundle
 
 from clipoint3d_ros.clip.backbone import load_backbone
-from clipoint3d_ros.clip.bundle import BundleError
+from clipoint3d_ros.clip.bundle import Adapter, BundleError, ClassStatistics
+from clipoint3d_ros.clip.descriptions import describe
 from clipoint3d_ros.clip.network import Network, NetworkConfig
 from clipoint3d_ros.datasets.shapes import make_shape, surface_points
 from clipoint3d_ros.recognition.classifier import Classifier, ClassifierConfig
+from clipoint3d_ros.recognition.familiarity import familiarity
+from clipoint3d_ros.recognition.statistics import gaussian_head
 
 NAMES = ["mug", "box", "tin", "bottle"]
 
@@ -84,3 +89,172 @@ def test_a_refused_bundle_changes_nothing(frozen, bundle, clouds, tmp_path):
     with pytest.raises(BundleError, match="is no bundle"):
         adapted.with_bundle(tmp_path)
     np.testing.assert_array_equal(probabilities(adapted.classify(clouds)), before)
+
+
+# Class statistics
+
+EYE = (1.0, 0.5, 0.8)
+TEMPERATURE = 1.5
+
+
+def told_statistics(count=4, weights=(0.4, 0.3)):
+    """Means around a common place of half length, as those of views that differ, and a spread of all channels."""
+    generator = torch.Generator().manual_seed(0)
+    common, each = torch.randn(1, 32, generator=generator), torch.randn(count, 32, generator=generator)
+    mean = 0.6 * common / common.norm() + 0.1 * each / each.norm(dim=1, keepdim=True)
+    spread = torch.randn(32, 32, generator=generator)
+    covariance = 0.01 * (torch.eye(32) + 0.1 * spread @ spread.T / 32)
+    return ClassStatistics(mean, covariance, torch.full((count,), 8.0), torch.tensor(weights))
+
+
+@pytest.fixture(scope="module")
+def backbone(small_model_folder):
+    """One that judges familiarity."""
+    return replace(load_backbone(f"local-dir:{small_model_folder}", device="cpu"), unknown_logit=1.0)
+
+
+@pytest.fixture(scope="module")
+def network(backbone):
+    return moved_network(backbone).merged()
+
+
+@pytest.fixture(scope="module")
+def served(backbone, network):
+    """A classifier whose adapter has statistics of the classes that are served."""
+    adapter = Adapter(network, describe(NAMES), TEMPERATURE, version=2, statistics=told_statistics())
+    return Classifier(backbone, describe(NAMES), adapter=adapter)
+
+
+@pytest.fixture(scope="module")
+def seen(served, clouds):
+    """A projection, and the features of its views."""
+    projection = served.project(clouds, viewpoint=EYE)
+    return projection, served.encode(projection)
+
+
+def words_alone(classifier):
+    """The same classifier with the same adapter but for its statistics."""
+    adapter = replace(classifier.adapter, statistics=None)
+    return Classifier(classifier.backbone, classifier.descriptions, classifier.config, adapter)
+
+
+def test_view_logits_are_the_weighed_sum_of_words_and_densities(served, seen):
+    _, features = seen
+    weight, bias = gaussian_head(served.statistics)
+    words = served.backbone.scale * features @ served.text.T
+    expected = 0.4 * words + 0.3 * (features @ weight.T + bias)
+    torch.testing.assert_close(served.view_logits(features), expected / TEMPERATURE, atol=1e-4, rtol=1e-4)
+    assert (served.view_logits(features) - words_alone(served).view_logits(features)).abs().max() > 1
+
+
+def test_view_logits_are_linear_in_the_features(served, seen):
+    _, features = seen
+    one, other = features[:2], features[2:4]
+    for share in (0.0, 0.3, 1.0, -2.0):
+        mixed = served.view_logits(share * one + (1 - share) * other)
+        expected = share * served.view_logits(one) + (1 - share) * served.view_logits(other)
+        torch.testing.assert_close(mixed, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("viewpoint", [None, EYE])
+def test_probabilities_are_those_of_the_pooled_views_under_words_and_statistics(served, clouds, viewpoint):
+    projection = served.project(clouds, viewpoint=viewpoint)
+    features = served.encode(projection)
+    logits = served.logits(projection, features)
+    pooled = served.view_logits(served.object_features(projection, features))
+    torch.testing.assert_close(logits, pooled, atol=1e-4, rtol=1e-4)
+    answers = served.decide(projection, features)
+    np.testing.assert_allclose(probabilities(answers), logits.softmax(1), atol=1e-5)
+    assert [a.label for a in answers] == [NAMES[i] for i in logits.argmax(1)]
+    assert np.abs(probabilities(answers) - probabilities(words_alone(served).decide(projection, features))).max() > 0.05
+
+
+def test_the_weights_of_words_and_densities_choose_between_both(served, seen):
+    projection, features = seen
+
+    def said(*weights):
+        told = replace(served.statistics, weights=torch.tensor(weights))
+        adapter = replace(served.adapter, statistics=told)
+        return Classifier(served.backbone, served.descriptions, adapter=adapter).logits(projection, features)
+
+    torch.testing.assert_close(said(1.0, 0.0), words_alone(served).logits(projection, features), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(said(0.4, 0.3), said(0.4, 0.0) + said(0.0, 0.3), atol=1e-4, rtol=1e-4)
+
+
+def test_familiarity_is_what_the_words_alone_say(served, seen):
+    projection, features = seen
+    answers, plain = (c.decide(projection, features) for c in (served, words_alone(served)))
+    assert [a.familiarity for a in answers] == pytest.approx([a.familiarity for a in plain], abs=1e-5)
+    objects = (features * projection.weights[..., None]).sum(1)
+    expected = familiarity(served.scale * objects @ served.text.T, 1.0 / TEMPERATURE)
+    assert [a.familiarity for a in answers] == pytest.approx(expected.tolist(), abs=1e-5)
+    assert 0 < min(expected) < max(expected) < 1, "all objects are as familiar, so this shows nothing"
+    other = familiarity(served.logits(projection, features), 1.0 / TEMPERATURE)
+    assert (other - expected).abs().max() > 0.01, "the statistics would say the same, so this shows nothing"
+    assert all(a.score == pytest.approx(a.probabilities.max() * a.familiarity) for a in answers)
+
+
+def test_a_temperature_divides_words_and_statistics_alike(served, seen):
+    projection, features = seen
+    humbler = served.with_config(ClassifierConfig(temperature=4 * TEMPERATURE))
+    torch.testing.assert_close(
+        4 * humbler.logits(projection, features), served.logits(projection, features), atol=1e-4, rtol=1e-4
+    )
+
+
+def test_the_frozen_answers_beside_statistics_are_the_frozen_models(served, clouds):
+    beside = [a.frozen for a in served.classify(clouds, viewpoint=EYE)]
+    alone = Classifier(served.backbone, describe(NAMES)).classify(clouds, viewpoint=EYE)
+    np.testing.assert_array_equal(probabilities(beside), probabilities(alone))
+    assert served.frozen.statistics is None
+
+
+def test_other_classes_find_their_statistics_by_name(served, seen):
+    _, features = seen
+    names = ["bottle", "hat", "mug"]
+    other = served.with_classes(names)
+    told = served.adapter.statistics
+    assert torch.equal(other.statistics.mean[[0, 2]], told.mean[[3, 0]])
+    assert other.statistics.count.tolist() == [8, 0, 8]
+    torch.testing.assert_close(other.statistics.mean[1] - other.text[1], (told.mean - served.text).mean(0))
+    # What the statistics say of a class depends on no other class beside it.
+    here, there = (c.view_logits(features) - 0.4 * words_alone(c).view_logits(features) for c in (served, other))
+    torch.testing.assert_close(there[..., [0, 2]], here[..., [3, 0]], atol=1e-4, rtol=1e-4)
+    back = other.with_classes(NAMES)
+    assert torch.equal(back.view_logits(features), served.view_logits(features))
+
+
+def test_classes_in_another_order_get_the_same_probabilities_in_that_order(served, clouds):
+    order = [2, 0, 3, 1]
+    turned = served.with_classes([NAMES[i] for i in order]).classify(clouds, viewpoint=EYE)
+    plain = served.classify(clouds, viewpoint=EYE)
+    np.testing.assert_allclose(probabilities(turned), probabilities(plain)[:, order], atol=1e-4)
+    assert [a.label for a in turned] == [a.label for a in plain]
+
+
+def test_statistics_are_served_from_a_bundle_and_left_with_it(backbone, clouds, tmp_path):
+    told = told_statistics(count=2)
+    bundle = small_bundle(tmp_path / "adapter", backbone, NAMES[:2], version=6, statistics=told)
+    plain = Classifier(backbone, describe(NAMES))
+    adapted = plain.with_bundle(bundle)
+    assert adapted.statistics.count.tolist() == [8, 8, 0, 0]
+    assert np.isfinite(probabilities(adapted.classify(clouds, viewpoint=EYE))).all()
+    assert adapted.with_bundle(None).statistics is None
+    own = adapted.with_classes(None)
+    assert own.classes == tuple(NAMES[:2])
+    assert torch.equal(own.statistics.mean, told.mean)
+
+
+def test_an_adapter_of_statistics_alone_encodes_every_view_once(backbone, clouds, monkeypatch):
+    network = Network(backbone, NetworkConfig(tuning="none", context=0)).eval()
+    adapter = Adapter(network, describe(NAMES), 1.0, version=2, statistics=told_statistics())
+    classifier, frozen = Classifier(backbone, describe(NAMES), adapter=adapter), Classifier(backbone, describe(NAMES))
+    assert torch.equal(classifier.text, frozen.text)
+    passes, encode = [], Classifier._encode
+    monkeypatch.setattr(Classifier, "_encode", lambda self, *given: passes.append(self) or encode(self, *given))
+    answers = classifier.classify(clouds, viewpoint=EYE)
+    assert len(passes) == 1, f"the tower is passed {len(passes)} times"
+    alone = frozen.classify(clouds, viewpoint=EYE)
+    np.testing.assert_array_equal(probabilities([a.frozen for a in answers]), probabilities(alone))
+    assert np.abs(probabilities(answers) - probabilities(alone)).max() > 0.05
+    assert [a.familiarity for a in answers] == pytest.approx([a.familiarity for a in alone], abs=1e-6)

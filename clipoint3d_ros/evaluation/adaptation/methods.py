@@ -13,8 +13,8 @@ from clipoint3d_ros.adaptation.outcome import adapter_of, helpful, source_statis
 from clipoint3d_ros.adaptation.probing import look_over
 from clipoint3d_ros.adaptation.trainer import Material, prepare, train
 from clipoint3d_ros.clip.backbone import Backbone
-from clipoint3d_ros.clip.bundle import Adapter
-from clipoint3d_ros.clip.network import Network, NetworkConfig
+from clipoint3d_ros.clip.bundle import FROZEN_NETWORK, Adapter
+from clipoint3d_ros.clip.network import Network
 from clipoint3d_ros.datasets.objects import Objects
 from clipoint3d_ros.evaluation.adaptation import baselines
 from clipoint3d_ros.evaluation.adaptation.looking import Looks, look
@@ -116,7 +116,7 @@ def _point_encoder(adversarial: bool) -> Callable[[Task], Looks]:
 def _statistics_only(task: Task) -> Looks:
     """The frozen network with the class statistics of the source's scans, and no training."""
     classes, material, config = task.protocol.classes, _material(task, task.recipe), task.recipe.training
-    network = Network(task.backbone, NetworkConfig(tuning="none", context=0)).eval()
+    network = Network(task.backbone, FROZEN_NETWORK).eval()
     statistics = source_statistics(network, task.backbone, classes, material, config, config.statistics)
     probe = look_over(network, task.backbone, classes, material.probe)
     adapter = Adapter(network, classes, 1.0, version=1, statistics=helpful(statistics, probe, config.certain))

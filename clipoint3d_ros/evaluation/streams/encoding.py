@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -44,6 +46,14 @@ class Encoded:
 
     def __len__(self) -> int:
         return len(self.features)
+
+
+class _Piece(NamedTuple):
+    """What is kept on disk of some rows."""
+
+    features: np.ndarray
+    facing: np.ndarray
+    points: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +118,8 @@ def encode(classifier: Classifier, pool: Pool, cache: Path, progress: bool = Tru
             if not path.is_file():
                 folder.mkdir(parents=True, exist_ok=True)
                 beside = path.with_suffix(f".{os.getpid()}.part.npz")
-                np.savez(beside, **_piece(every, facing, pool, rows, bar.update))
+                made = _piece(every, facing, pool, rows, bar.update)
+                np.savez(beside, features=made.features, facing=made.facing, points=made.points)
                 beside.replace(path)
             with np.load(path, allow_pickle=False) as stored:
                 parts.append({key: stored[key] for key in stored.files})
@@ -159,7 +170,7 @@ def _eyes(pool: Pool, rows: range | list[int]) -> np.ndarray | None:
 
 
 @torch.inference_mode()
-def _piece(every: Classifier, facing: Classifier, pool: Pool, rows: range, told) -> dict[str, np.ndarray]:  # type: ignore[no-untyped-def]
+def _piece(every: Classifier, facing: Classifier, pool: Pool, rows: range, told: Callable[[int], object]) -> _Piece:
     features, weights, points = [], [], []
     for start in range(rows.start, rows.stop, BATCH):
         part = range(start, min(start + BATCH, rows.stop))
@@ -171,8 +182,4 @@ def _piece(every: Classifier, facing: Classifier, pool: Pool, rows: range, told)
         weights.append(facing.view_weights(clouds, pool.objects.up, _eyes(pool, part)).numpy())
         points += [len(cloud) for cloud in clouds]
         told(len(part))
-    return {
-        "features": np.concatenate(features),
-        "facing": np.concatenate(weights).astype(np.float32),
-        "points": np.array(points, np.int64),
-    }
+    return _Piece(np.concatenate(features), np.concatenate(weights).astype(np.float32), np.array(points, np.int64))

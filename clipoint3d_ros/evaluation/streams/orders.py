@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from clipoint3d_ros.evaluation.streams.pools import CLEAN, Pool, is_wear
+from clipoint3d_ros.evaluation.streams.pools import Pool, is_wear
 from clipoint3d_ros.geometry.corruption import KINDS
 
 
@@ -123,18 +123,24 @@ def endless(
         for fault in faults
     }
     classes = np.unique(pool.labels[pool.clean])
-    order: list[int] = []
-    while len(order) < count:
-        frequent = dict(zip(classes.tolist(), rng.dirichlet(np.ones(len(classes))), strict=True))
-        sources = [pool.rows_of(CLEAN)]
+    order: list[np.ndarray] = []
+    while sum(map(len, order)) < count:
+        frequent = np.zeros(int(classes.max()) + 1)
+        frequent[classes] = rng.dirichlet(np.ones(len(classes)))
+        length = int(rng.integers(stretch[0], stretch[1] + 1))
+        worn = rng.random(length) < wear if faults else np.zeros(length, bool)
+        part = _weighted(pool, pool.clean, frequent, length, rng)
         if faults:
-            sources.append(by_fault[faults[int(rng.integers(len(faults)))]])
-        for _ in range(int(rng.integers(stretch[0], stretch[1] + 1))):
-            rows = sources[-1] if rng.random() < wear else sources[0]
-            odds = np.array([frequent[label] for label in pool.labels[rows].tolist()])
-            rows, odds = (rows, odds) if odds.sum() > 0 else (sources[0], np.ones(len(sources[0])))
-            order.append(int(rng.choice(rows, p=odds / odds.sum())))
-    return np.array(order[:count], np.int64)
+            fault = by_fault[faults[int(rng.integers(len(faults)))]]
+            part = np.where(worn, _weighted(pool, fault, frequent, length, rng), part)
+        order.append(part)
+    return np.concatenate(order)[:count]
+
+
+def _weighted(pool: Pool, rows: np.ndarray, frequent: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """(count,) of the rows with replacement, as often as their classes are frequent (C,)."""
+    odds = frequent[pool.labels[rows]] + 1e-9
+    return rng.choice(rows, count, p=odds / odds.sum())
 
 
 def _endless(rows: np.ndarray, rng: np.random.Generator):  # type: ignore[no-untyped-def]
