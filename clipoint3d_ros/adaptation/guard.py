@@ -22,7 +22,7 @@ class GuardConfig:
     least_variety: float = 0.5  # of the frozen model's effective number of predicted classes on held-out objects
     entropy_rise: float = 0.15  # of mean held-out entropy above the frozen model's calibrated one, share of log C
     most_drift: float = 0.2  # share of the probe set answered otherwise than by the anchor
-    least_held: int = 8  # held-out objects, below which nothing can be judged
+    least_held: int = 4  # held-out objects, below which nothing can be judged
     least_classes: int = 2  # predicted among the remembered objects: one class alone teaches nothing
     rejections: int = 5  # in a row, after which the frozen model is taken back
 

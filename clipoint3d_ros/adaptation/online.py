@@ -21,7 +21,7 @@ from clipoint3d_ros.recognition.statistics import fused_head
 class FollowConfig:
     """How far statistics follow the robot's objects."""
 
-    anchor: float = 100.0  # n₀: remembered objects of a class that weigh as much as its anchor
+    anchor: float = 300.0  # n₀: remembered objects of a class that weigh as much as its anchor
     spread_anchor: float = 1000.0  # the same for the covariance, of objects of all classes
     rounds: int = 2  # of assigning objects to classes and moving the means
 

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from clipoint3d_ros.cli import CommandError, UsageError
 from clipoint3d_ros.commands import benchmark_adaptation as adaptation
+from clipoint3d_ros.commands import benchmark_streams as streams
 from clipoint3d_ros.commands.evaluate import write_json
 from clipoint3d_ros.datasets import scenes
 
@@ -22,11 +23,12 @@ SUMMARY = """Accuracy tables: methods that adapt, in one run, on the same data, 
 
 scenes: labelled depth scenes: clean shapes → a real sensor; with --zero-shot frozen models side by side.
 pointda, graspnet: PointDA-10 and GraspNetPC-10, domain to domain.
-shapes: procedural objects that no training saw: open vocabulary, unknown objects, speed."""
+shapes: procedural objects that no training saw: open vocabulary, unknown objects, speed.
+streams: online adaptation, object by object: gain over the frozen model, and what it risks."""
 EXAMPLE = "clipoint3d benchmark scenes --jobs 2 --json table.json --markdown table.md --plot table.png"
 FROZEN_EXAMPLE = "clipoint3d benchmark scenes --zero-shot --score-on 'test*' --json figures.json"
 
-_KINDS = ("scenes", "pointda", "graspnet", "shapes")
+_KINDS = ("scenes", "pointda", "graspnet", "shapes", "streams")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -98,6 +100,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--rounds", metavar="N", type=int, default=7, help="objects timed of each model; 0 times none (%(default)s)"
     )
     _common(on_shapes)
+    on_streams = kinds.add_parser(
+        "streams",
+        help="online adaptation on streams of objects",
+        description="Show objects one at a time to methods that learn as they go, in many orders and conditions, and "
+        "measure their gain over the frozen model and what they risk.",
+        epilog=f"examples:\n  {streams.EXAMPLE}\n  {streams.QUICK}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    streams.add_options(on_streams)
+    _common(on_streams)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -105,6 +117,8 @@ def run(args: argparse.Namespace) -> int:
     from clipoint3d_ros.evaluation import benchmark_tables as tables
     from clipoint3d_ros.evaluation.adaptation import tables as adapted
 
+    if args.benchmark == "streams":
+        return streams.run(args)
     if args.benchmark == "scenes" and args.zero_shot and args.plot:
         raise UsageError("--plot draws the table of adaptation methods; leave --zero-shot away")
     summary, markdown = adapted.summary, adapted.markdown

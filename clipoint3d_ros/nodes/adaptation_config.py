@@ -66,7 +66,7 @@ class AdaptationConfig:
     # candidates and the guard
     every: int = parameter(16, "remembered objects from one candidate to the next", unit="objects", low=1, high=100000)
     anchor: float = parameter(
-        100.0, "remembered objects of a class that weigh as much as its source", unit="objects", low=1, high=1e6,
+        300.0, "remembered objects of a class that weigh as much as its source", unit="objects", low=1, high=1e6,
         live=False,
     )  # fmt: skip
     probe_loss: float = parameter(0.02, "most that the probe set may fall below the anchor", low=0, high=1, live=False)

@@ -354,7 +354,7 @@ class AdaptationNode(LifecycleNode):
         text = class_features(backbone, classes)
         companion = Companion(reference, text, backbone.scale * backbone.temperature, config.companion)
         store = Store(live, folder / "bundles", config.keep)
-        self._restore(companion, folder)
+        self._restore(companion, folder, _meaning(backbone.card, classes))
         self._version = max(store.versions(), default=FROZEN)
         latest = store.latest(partial(_of, backbone.card, classes))
         self._restart = None
@@ -372,13 +372,13 @@ class AdaptationNode(LifecycleNode):
         )
         return Adapting(classes, backbone.card, 1.0, companion, store, folder)
 
-    def _restore(self, companion: Companion, folder: Path) -> None:
+    def _restore(self, companion: Companion, folder: Path, meaning: str) -> None:
         for memory_, name in ((companion.learned, "learned"), (companion.held, "held")):
             path = folder / f"{name}.safetensors"
             if not path.is_file():
                 continue
             try:
-                memory_.restore(path)
+                memory_.restore(path, meaning)
             except MemoryFileError as error:
                 self.get_logger().warning(f"what was remembered is not taken over: {error}")
 
@@ -402,8 +402,9 @@ class AdaptationNode(LifecycleNode):
         try:
             adapting.folder.mkdir(parents=True, exist_ok=True)
             adapting.store.persist()
+            meaning = _meaning(adapting.card, adapting.classes)
             for memory_, name in ((adapting.companion.learned, "learned"), (adapting.companion.held, "held")):
-                memory_.save(adapting.folder / f"{name}.safetensors", clouds=self._config.keep_clouds)
+                memory_.save(adapting.folder / f"{name}.safetensors", self._config.keep_clouds, meaning)
         except (OSError, ValueError) as error:
             self._warn("save", f"not saved: {error}")
             return str(error)
@@ -573,6 +574,11 @@ class AdaptationNode(LifecycleNode):
         held = self._throttle.passes(reason, self._config.warning_period_s)
         if held is not None:
             self.get_logger().warning(said + (f" ({held} more like it before)" if held else ""))
+
+
+def _meaning(card: Card, classes: Descriptions) -> str:
+    """What remembered features and labels mean."""
+    return " ".join([card.checksum, *classes.names])
 
 
 def reference_folder() -> Path:

@@ -154,6 +154,9 @@ class Tracker:
         same = np.array([ids[i] != "" and ids[i] == self._tracks[j].id for i, j in zip(k, t, strict=True)], dtype=float)
         cost = _NEARNESS * move / self.config.max_move + (1 - _NEARNESS) * ratio - _SAME_ID * same
         for pairs in _neighbourhoods(k, t, len(ids), len(self._tracks)):
+            if len(pairs) == 1:
+                found[k[pairs]] = t[pairs]
+                continue
             rows, k_at = np.unique(k[pairs], return_inverse=True)
             columns, t_at = np.unique(t[pairs], return_inverse=True)
             table = np.full((len(rows), len(columns)), _MISS)

@@ -190,7 +190,7 @@ def test_scans_of_what_does_not_suit_are_refused_in_words():
 def mirrored(points=200, seed=0):
     """A cloud around the origin that is its own mirror image, so that no taper moves its axis."""
     half = np.random.default_rng(seed).normal(size=(points, 3)) * [0.1, 0.2, 0.05]
-    half[:, 1] -= half[:, 1].mean()
+    half[:, 1] -= half[:, 1].mean()  # its mean is the origin
     return np.concatenate([half, half * [-1, 1, -1]])
 
 
@@ -221,8 +221,16 @@ def test_a_misshapen_cloud_stands_upright_around_the_origin_and_is_stretched_wit
 def test_proportions_differ_in_every_axis_from_draw_to_draw_and_follow_the_generator():
     cloud, rng = mirrored(), np.random.default_rng(0)
     drawn = [np.ptp(misshapen(cloud, 0.25, rng), axis=0) for _ in range(20)]
-    assert (np.std(drawn, axis=0) > 0.05 * np.ptp(cloud, axis=0)).all()
+    stretches = np.array(drawn) / np.ptp(cloud, axis=0)
+    assert (stretches.std(0) > 0.05).all()
+    assert np.abs(np.corrcoef(stretches.T)[np.triu_indices(3, 1)]).max() < 0.7, "the axes are stretched alike"
     np.testing.assert_array_equal(np.ptp(misshapen(cloud, 0.25, np.random.default_rng(0)), axis=0), drawn[0])
+
+
+def test_a_misshapen_cloud_whose_taper_moves_its_mean_is_centred_again():
+    lean = np.array([[0.1, 1.0, 0.2], [-0.1, -1.0, -0.2]])  # the upper end to one side: a taper moves the middle
+    for seed in range(5):
+        np.testing.assert_allclose(misshapen(lean, 0.5, np.random.default_rng(seed)).mean(0), 0, atol=1e-6)
 
 
 @pytest.mark.parametrize("cloud", [np.zeros((1, 3)), np.random.default_rng(0).normal(size=(9, 3)) * [1, 0, 1]])

@@ -14,11 +14,14 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from bundles import small_bundle
 from safetensors import SafetensorError
 
 import clipoint3d_ros
 from clipoint3d_ros.adaptation import store as module
 from clipoint3d_ros.adaptation.store import Store, StoreError, ram_folder
+from clipoint3d_ros.clip.backbone import load_backbone
+from clipoint3d_ros.clip.bundle import load_bundle, read_meta
 
 DEAD = 2**22 + 1  # beyond the largest process number
 
@@ -151,6 +154,20 @@ def test_reset_removes_live_and_disk_and_nothing_else(places):
     assert store.versions() == []
     assert store.latest(read) is None
     assert (names(places[0]), names(places[1])) == ([], ["log.txt"])
+
+
+def test_real_bundles_go_through_and_a_truncated_one_is_skipped(places, small_model_folder):
+    backbone = load_backbone(f"local-dir:{small_model_folder}", device="cpu")
+    store = Store(*places)
+    for version in (1, 2, 2):
+        store.put(version, lambda folder, version=version: small_bundle(folder, backbone, version=version))
+        store.persist()
+    assert load_bundle(store.latest(read_meta), backbone).version == 2
+    assert load_bundle(places[1] / "version-000002", backbone).version == 2
+    for place in places:
+        (place / "version-000002" / "bundle.json").write_text('{"format"')
+    assert read_meta(store.latest(read_meta))["version"] == 1
+    assert names(places[0]) == names(places[1]) == ["version-000001", "version-000002"]
 
 
 @pytest.mark.parametrize("version", [0, -1, 2**31])

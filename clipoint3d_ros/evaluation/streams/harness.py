@@ -184,7 +184,7 @@ def run_cell(plan: Plan, cell: Cell) -> Run:
     online = method.make(method_setting, plan.config(cell.method))
     encoded = _encoded(plan, cell.start, stream.pool, adapted=False)
     before = _probe_accuracy(plan, cell.start, online, probe, len(pool))
-    encode_ms = _encode_ms(classifier, pool, rows)
+    encode_ms = _encode_ms(plan, cell.start, stream.pool)
     said = np.full((len(rows), len(classifier.classes)), np.nan, np.float32)
     step_ms = np.zeros(len(rows), np.float32)
     for at, row in enumerate(rows.tolist()):
@@ -211,7 +211,7 @@ def run_cell(plan: Plan, cell: Cell) -> Run:
 def _key(plan: Plan, cell: Cell, classifier: Classifier, pool: Pool, rows: np.ndarray) -> str:
     """All that a run depends on."""
     method = find_methods(cell.method)[-1]
-    config = {"method": cell.method, **asdict(plan.config(cell.method))}
+    config = {"method": cell.method, "source": method.source(), **asdict(plan.config(cell.method))}
     adapter = model_checksum(_adapted(plan, cell.start)) if method.bundle else None
     order = fingerprint(rows.tolist())
     told = [f"{name}: {texts}" for name, texts in zip(*_told(classifier), strict=True)]
@@ -268,11 +268,17 @@ def _adapted_function(plan: Plan, start: Start, name: str) -> Callable[[int], np
     return adapted
 
 
+def _encode_ms(plan: Plan, start: Start, name: str) -> float:
+    """Median time in milliseconds of one object's views and features, batch 1; taken once in a process."""
+    return _time_of((name, plan.classes, plan.scenes, plan.sizes, plan.cache), start, plan.device)
+
+
+@lru_cache(maxsize=16)
 @torch.inference_mode()
-def _encode_ms(classifier: Classifier, pool: Pool, rows: np.ndarray) -> float:
-    """Median time in milliseconds of one object's views and features, batch 1."""
-    every, times = classifier.with_config(ClassifierConfig(selection="all")), []
-    for row in rows[: TIMED + 1].tolist():
+def _time_of(place: tuple[Any, ...], start: Start, device: str | None) -> float:
+    pool, times = _made(*place), []
+    every = _frozen(start, place[1], device).with_config(ClassifierConfig(selection="all"))
+    for row in range(min(TIMED + 1, len(pool))):
         cloud = [pool.cloud(row)]
         began = time.perf_counter()
         every.encode(every.project(cloud, pool.objects.up, pool.viewpoint(row)))

@@ -6,6 +6,9 @@ dataclass of its own settings.
 
 from __future__ import annotations
 
+import hashlib
+import importlib
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -31,6 +34,8 @@ class Method:
     grid: {field of the configuration: values that tuning tries}; all their combinations are.
     gradient: runs the vision tower itself, so that long streams take hours on a CPU.
     bundle: answers by an adapter that was trained beforehand, and needs one.
+    uses: modules besides that of `make` whose source decides its answers; runs on disk are used again only while
+        none of these has changed.
     """
 
     name: str
@@ -40,9 +45,19 @@ class Method:
     grid: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     gradient: bool = False
     bundle: bool = False
+    uses: tuple[str, ...] = ()
+
+    def source(self) -> str:
+        """A short hash of the code that makes its answers."""
+        told = hashlib.sha256()
+        for name in (self.make.__module__, *self.uses):
+            told.update(inspect.getsource(importlib.import_module(name)).encode())
+        return told.hexdigest()[:16]
 
 
 FROZEN = "frozen"
+_TOWER = "clipoint3d_ros.evaluation.streams.peers.tower"
+
 METHODS: tuple[Method, ...] = (
     Method(FROZEN, "the model as it is", Frozen, FrozenConfig()),
     Method(
@@ -52,6 +67,7 @@ METHODS: tuple[Method, ...] = (
         TentConfig(),
         {"learning_rate": (1e-5, 1e-4, 1e-3)},
         gradient=True,
+        uses=(_TOWER,),
     ),
     Method(
         "TDA",
@@ -72,7 +88,7 @@ METHODS: tuple[Method, ...] = (
         "cluster centres with smoothed labels",
         UniAdapter,
         UniAdapterConfig(),
-        {"centres": (4, 16), "beta": (5.0, 10.0, 20.0), "gain": (3.0, 10.0), "smoothing": (0.0, 0.3)},
+        {"near": (0.8, 0.95, 1.0), "beta": (5.0, 10.0, 20.0), "gain": (3.0, 10.0), "smoothing": (0.0, 0.3)},
     ),
     Method(
         "RoTTA",
@@ -81,6 +97,7 @@ METHODS: tuple[Method, ...] = (
         RottaConfig(),
         {"learning_rate": (1e-4, 1e-3), "follow": (1e-3, 0.05)},
         gradient=True,
+        uses=(_TOWER,),
     ),
     Method("CLIPoint3D offline", "adapted beforehand, then left alone", Offline, OfflineConfig(), bundle=True),
 )

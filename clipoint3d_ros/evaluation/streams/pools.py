@@ -209,7 +209,8 @@ def _wear(sizes: Sizes) -> Iterator[tuple[np.ndarray, Variant]]:
     for draw in range(1, sizes.worn + 1):
         which = np.random.default_rng((sizes.seed, 12, draw)).integers(len(light), size=sizes.known)
         for number, (kind, severity) in enumerate(light):
-            yield np.flatnonzero(which == number), Variant(kind, severity, draw)
+            if len(rows := np.flatnonzero(which == number)):
+                yield rows, Variant(kind, severity, draw)
 
 
 def _simulate(

@@ -1,6 +1,7 @@
 """A vision tower of which only the LayerNorms' gains and shifts may move: what TENT and RoTTA train here.
 
-Where those papers adapt BatchNorm, a ViT has LayerNorm, whose statistics are of each token and need no adapting.
+Where those papers adapt BatchNorm, a ViT has LayerNorm, whose statistics are of each token and need no adapting. Which
+views count is the table's choice, by the frozen model, for these methods as for all others.
 """
 
 from __future__ import annotations

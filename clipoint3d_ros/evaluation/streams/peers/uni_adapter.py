@@ -23,7 +23,7 @@ class UniAdapterConfig:
     """How many centres, and how they speak."""
 
     centres: int = 8  # of a class
-    near: float = 0.9  # cosine from which an object belongs to a centre that is there
+    near: float = 0.8  # cosine from which an object belongs to a centre that is there; 1 opens all centres first
     smoothing: float = 0.3  # λ, of the labels over the graph; 0 leaves them as they are
     threshold: float = 0.7  # cosine from which two centres are neighbours
     beta: float = 10.0  # sharpness of the affinity
