@@ -18,6 +18,7 @@ from clipoint3d_ros.adaptation.gate import GateConfig, refusal
 from clipoint3d_ros.adaptation.guard import Evidence, GuardConfig, Verdict, judge
 from clipoint3d_ros.adaptation.memory import Memory, MemoryConfig, Sighting
 from clipoint3d_ros.adaptation.online import FollowConfig, followed
+from clipoint3d_ros.adaptation.probing import gain
 from clipoint3d_ros.adaptation.reference import Reference
 from clipoint3d_ros.adaptation.statistics import fused
 from clipoint3d_ros.clip.bundle import ClassStatistics
@@ -35,6 +36,7 @@ class CompanionConfig:
     follow: FollowConfig = field(default_factory=FollowConfig)
     guard: GuardConfig = field(default_factory=GuardConfig)
     every: int = 16  # admitted sightings from one candidate to the next
+    certain: float = 3.0  # standard errors by which a trained network must gain on the probe set over the frozen one
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Candidate:
 
 
 class Companion:
-    """Tier 1 for one frozen model and one list of classes.
+    """What one robot learns of one list of classes.
 
     Attributes:
         learned, held: the two memories.
@@ -63,10 +65,14 @@ class Companion:
         """
         self.config = config or CompanionConfig()
         self.reference, self.text, self.scale = reference, text.float().cpu(), scale
+        self._first_text = self.text
         memory = self.config.memory
         part = replace(memory, objects=max(memory.objects // HELD, 1), per_class=max(memory.per_class // HELD, 1))
         self.learned, self.held = Memory(memory), Memory(replace(part, megabytes=memory.megabytes / HELD))
         self.live: ClassStatistics | None = None
+        # What nothing online has touched; every candidate is held against it, so that small losses cannot add up.
+        self._first = reference
+        self._base = fused(reference.probe, reference.statistics) if reference.helpful else reference.probe
         self.refused: Counter[str] = Counter()
         self.rejections, self._fresh = 0, 0
 
@@ -91,10 +97,41 @@ class Companion:
         Where the guard rejects so many in a row as it allows, what is live is given up: words alone answer.
         """
         self._fresh = 0
-        anchor = self.reference.statistics
-        learned = self.learned.sightings()
-        candidate = followed(anchor, self.text, self.scale, _features(learned, self.text), self.config.follow)
-        verdict = self._judge(candidate)
+        candidate = self._followed(self.reference, self.text, _features(self.learned.sightings(), self.text))
+        if not self.reference.helpful:
+            reason = "class statistics of the source gain nothing certain on the probe set; words alone answer"
+            return self._concluded(candidate, Verdict(False, (reason,)))
+        held = _features(self.held.sightings(), self.text)
+        return self._concluded(candidate, self._judge(self.reference, self.text, candidate, held))
+
+    def consider(self, reference: Reference, text: Tensor, learned: Tensor, held: Tensor) -> Candidate:
+        """Judge another network; where it is accepted, statistics follow the robot's objects by it from now on.
+
+        The first such network must be better on the probe set than the frozen model for certain: where the source
+        shows no gap to be closed, nothing is gained by moving.
+
+        Args:
+            reference: the source through that network; its probe set is of the same objects.
+            text: (C, D) its class features.
+            learned, held: (M, D), (H, D) the remembered clouds through it, in the memories' order.
+        """
+        candidate = self._followed(reference, text.float().cpu(), learned)
+        verdict = self._judge(reference, text.float().cpu(), candidate, held)
+        rise, error = gain(self._first.probe, fused(reference.probe, candidate))
+        if verdict.accepted and not rise > self.config.certain * error:
+            told = f"no certain gain on the probe set: {100 * rise:.1f} points, uncertain by {100 * error:.1f}"
+            verdict = Verdict(False, (told,), {**verdict.numbers, "gain": (rise, self.config.certain * error)})
+        concluded = self._concluded(candidate, verdict)
+        if verdict.accepted:
+            self.reference, self.text = reference, text.float().cpu()
+            _seen_anew(self.learned, learned)
+            _seen_anew(self.held, held)
+        return concluded
+
+    def _followed(self, reference: Reference, text: Tensor, features: Tensor) -> ClassStatistics:
+        return followed(reference.statistics, text, self.scale, features, self.config.follow)
+
+    def _concluded(self, candidate: ClassStatistics, verdict: Verdict) -> Candidate:
         if verdict.accepted:
             self.live, self.rejections = candidate, 0
         else:
@@ -103,24 +140,26 @@ class Companion:
                 self.live, self.rejections = None, 0
         return Candidate(candidate, verdict)
 
+    def adopt(self, reference: Reference, text: Tensor, live: ClassStatistics) -> None:
+        """Go on from a network that was accepted in an earlier life; arguments as in `consider`."""
+        self.reference, self.text, self.live = reference, text.float().cpu(), live
+
     def forget(self) -> None:
         """Back to words alone and empty memories."""
         self.learned.clear()
         self.held.clear()
         self.live, self.rejections, self._fresh = None, 0, 0
+        self.reference = self._first
+        self.text = self._first_text
 
-    def _judge(self, candidate: ClassStatistics) -> Verdict:
-        reference, held = self.reference, self.held.sightings()
-        if not reference.helpful:
-            reason = "class statistics of the source gain nothing certain on the probe set; words alone answer"
-            return Verdict(False, (reason,))
-        remembered = self.learned.counts(len(self.text))
+    def _judge(self, reference: Reference, text: Tensor, candidate: ClassStatistics, held: Tensor) -> Verdict:
+        weight, bias = fused_head(text, self.scale, candidate)
         return judge(
             Evidence(
-                self._frozen(held),
-                self._answers(candidate, held),
-                remembered,
-                fused(reference.probe, reference.statistics).logits,
+                self._frozen(self.held.sightings()),
+                (held @ weight.T + bias).softmax(-1).numpy(),
+                self.learned.counts(len(self.text)),
+                self._base.logits,
                 fused(reference.probe, candidate).logits,
                 reference.probe.labels,
             ),
@@ -128,13 +167,17 @@ class Companion:
         )
 
     def _frozen(self, held: list[Sighting]) -> np.ndarray:
-        """(H, C) what the words say, calibrated."""
+        """(H, C) what the words alone say, calibrated."""
         logits = np.stack([s.logits for s in held]) if held else np.zeros((0, len(self.text)), np.float32)
         return (torch.from_numpy(logits) / self.reference.temperature).softmax(-1).numpy()
 
-    def _answers(self, statistics: ClassStatistics, held: list[Sighting]) -> np.ndarray:
-        weight, bias = fused_head(self.text, self.scale, statistics)
-        return (_features(held, self.text) @ weight.T + bias).softmax(-1).numpy()
+
+def _seen_anew(memory: Memory, features: Tensor) -> None:
+    """Give the remembered objects the features of another network, (M, D) in the memory's order."""
+    sightings = memory.sightings()
+    memory.clear()
+    for sighting, feature in zip(sightings, features.numpy(), strict=True):
+        memory.admit(replace(sighting, feature=feature))
 
 
 def _features(sightings: list[Sighting], text: Tensor) -> Tensor:

@@ -84,6 +84,22 @@ def gather_reference(
         ValueError: a class of fewer than two objects.
     """
     config = config or ReferenceConfig()
+    shots, held = split_source(source, classes, config)
+    learned = look_over(None, backbone, classes, _as_seen(shots, config, config.seed))
+    probe = look_over(None, backbone, classes, _as_seen(held, config, config.seed + 1))
+    statistics = weighed(
+        gather(learned.features, learned.labels, len(classes.names)), probe.logits, probe.features, probe.labels
+    )
+    rise, error = gain(probe, fused(probe, statistics))
+    return Reference(statistics, rise > config.certain * error, probe, fit_temperature(probe.logits, probe.labels))
+
+
+def split_source(source: Objects, classes: Descriptions, config: ReferenceConfig) -> tuple[Objects, Objects]:
+    """Objects to learn from, and others to be judged by.
+
+    Raises:
+        ValueError: a class of fewer than two objects.
+    """
     numbers = np.random.default_rng(config.seed)
     labels = source.labelled().labels
     counts = np.bincount(labels, minlength=len(classes.names))
@@ -95,13 +111,7 @@ def gather_reference(
         )
     shots, rest = few_shot(source, np.minimum(config.shots, counts - np.maximum(counts // 5, 1)), numbers)
     held, _ = few_shot(rest, config.probe, numbers)
-    learned = look_over(None, backbone, classes, _as_seen(shots, config, config.seed))
-    probe = look_over(None, backbone, classes, _as_seen(held, config, config.seed + 1))
-    statistics = weighed(
-        gather(learned.features, learned.labels, len(classes.names)), probe.logits, probe.features, probe.labels
-    )
-    rise, error = gain(probe, fused(probe, statistics))
-    return Reference(statistics, rise > config.certain * error, probe, fit_temperature(probe.logits, probe.labels))
+    return shots, held
 
 
 def kept_reference(

@@ -157,21 +157,16 @@ def train(
         FloatingPointError: a loss, gradient or prediction that is not finite, before it changes the checkpoint.
     """
     config = recipe.training
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        network = make(backbone, recipe.network)
-    prompts = class_prompts(backbone, classes, recipe.network.context)
-    run = Run(network, _optimiser(network, config), _copied(network), torch.full((len(classes.names),), 1.0))
-    run.prior /= run.prior.sum()
+    run, learner = begin(backbone, classes, recipe, make, loss, peers)
+    network = run.network
     untrained = _copied(network)
     identity = fingerprint(asdict(recipe), backbone.checksum, classes, _digest(material))
     _resume(run, identity, folder)
-    learner = _Learner(recipe, prompts, DepthViews(size=backbone.preprocessing.size), loss, peers)
     if run.step == 0:
         _probe(run, learner, backbone, classes, material, on_best)
     last = config.steps if stop_at is None else min(config.steps, stop_at)
     while run.step < last:
-        figures = _step(run, learner, material)
+        figures = step(run, learner, material)
         run.step += 1
         if run.step % config.probe_every == 0 or run.step == config.steps:
             figures.update(_probe(run, learner, backbone, classes, material, on_best))
@@ -191,8 +186,27 @@ def train(
     return run
 
 
+def begin(
+    backbone: Backbone,
+    classes: Descriptions,
+    recipe: Recipe,
+    make: Callable[[Backbone, NetworkConfig], Network] = Network,
+    loss: Objective = objective,
+    peers: Peers = Peers(),  # noqa: B008 (frozen)
+) -> tuple[Run, Learner]:
+    """A run before its first step, and what its steps need; arguments as in `train`."""
+    config = recipe.training
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        network = make(backbone, recipe.network)
+    prompts = class_prompts(backbone, classes, recipe.network.context)
+    even = torch.full((len(classes.names),), 1 / len(classes.names))
+    run = Run(network, _optimiser(network, config), _copied(network), even)
+    return run, Learner(recipe, prompts, DepthViews(size=backbone.preprocessing.size), loss, peers)
+
+
 @dataclass(frozen=True)
-class _Learner:
+class Learner:
     """What is the same in every step."""
 
     recipe: Recipe
@@ -202,7 +216,12 @@ class _Learner:
     peers: Peers
 
 
-def _step(run: Run, learner: _Learner, material: Material) -> dict[str, float]:
+def step(run: Run, learner: Learner, material: Material) -> dict[str, float]:
+    """One step of the optimiser, drawn from (seed, run.step); the caller counts it. Gives its figures.
+
+    Raises:
+        FloatingPointError: something is not finite; the parameters are as they were.
+    """
     recipe, config, network = learner.recipe, learner.recipe.training, run.network
     device = learner.prompts.frozen.device
     began = time.monotonic()
@@ -252,7 +271,7 @@ def _prompts(
 
 
 def _encode(
-    network: Network, learner: _Learner, shown: list[Batch], tokens: tuple[Tensor | None, ...], step: int
+    network: Network, learner: Learner, shown: list[Batch], tokens: tuple[Tensor | None, ...], step: int
 ) -> list[Tensor]:
     """Unit features (B, V, D) of each batch: all views of all objects in one pass, or in capped ones."""
     views = shown[0].chosen.shape[1]
@@ -290,7 +309,7 @@ def _patch_limit(
 
 def _probe(
     run: Run,
-    learner: _Learner,
+    learner: Learner,
     backbone: Backbone,
     classes: Descriptions,
     material: Material,

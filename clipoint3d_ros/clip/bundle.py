@@ -207,6 +207,16 @@ def load_bundle(folder: str | Path, frozen: Backbone) -> Adapter:
         BundleError: a foreign, truncated or damaged bundle, or one of another backbone, preprocessing, projection or
             shape, or whose answers are not finite; the message names the difference.
     """
+    return _load(folder, frozen)[0]
+
+
+def load_network(folder: str | Path, frozen: Backbone) -> tuple[Network, Adapter]:
+    """The network before its merge, to be trained further, beside what `load_bundle` gives; errors likewise."""
+    adapter, network = _load(folder, frozen)
+    return network, adapter
+
+
+def _load(folder: str | Path, frozen: Backbone) -> tuple[Adapter, Network]:
     meta = read_meta(folder)
     place = _standing(Path(folder))
     _check_backbone(meta, frozen, place)
@@ -227,7 +237,7 @@ def load_bundle(folder: str | Path, frozen: Backbone) -> Adapter:
         _check_finite(served, frozen, classes)
     except ValueError as error:
         raise BundleError(f"bundle '{place}': {error}") from error
-    return Adapter(
+    adapter = Adapter(
         served,
         classes,
         float(meta["temperature"]),
@@ -237,6 +247,7 @@ def load_bundle(folder: str | Path, frozen: Backbone) -> Adapter:
         meta["training"],
         _statistics(tensors, len(classes.names), frozen.visual.output_dim, place),
     )
+    return adapter, network
 
 
 def _classes(meta: dict[str, Any], place: Path) -> Descriptions:

@@ -82,6 +82,10 @@ class AdaptationConfig:
     rejections: int = parameter(
         5, "rejections in a row after which the frozen model is taken back", low=1, high=1000, live=False
     )
+    # tier 2
+    recipe: str = parameter("", "training recipe of mode gradient; empty: config/train/online.yaml", live=False)
+    burst: int = parameter(20, "steps from one candidate to the next", unit="steps", low=1, high=100000)
+    least_objects: int = parameter(16, "remembered objects before training begins", unit="objects", low=1, high=100000)
     # hand-over
     hand_over_s: float = parameter(5.0, "shortest time between two hand-overs", unit="s", low=0, high=3600)
     save_s: float = parameter(180.0, "shortest time between two copies to disk", unit="s", low=1, high=1e6)

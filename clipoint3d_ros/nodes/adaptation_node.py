@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import rclpy
+import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.msg import ParameterEvent, ParameterValue, SetParametersResult
@@ -34,13 +35,16 @@ from vision_msgs.msg import Detection3DArray, VisionInfo
 
 from clipoint3d_ros.adaptation.budget import Budget
 from clipoint3d_ros.adaptation.companion import Candidate, Companion
+from clipoint3d_ros.adaptation.config import load_recipe
+from clipoint3d_ros.adaptation.gradient import Gradient
 from clipoint3d_ros.adaptation.guard import Verdict
 from clipoint3d_ros.adaptation.memory import MemoryFileError, Sighting
 from clipoint3d_ros.adaptation.reference import kept_reference
 from clipoint3d_ros.adaptation.store import Store, StoreError, ram_folder
-from clipoint3d_ros.clip.backbone import Card, load_backbone
-from clipoint3d_ros.clip.bundle import BundleError, load_bundle, read_meta, save_statistics
+from clipoint3d_ros.clip.backbone import Backbone, Card, load_backbone
+from clipoint3d_ros.clip.bundle import Adapter, BundleError, load_network, read_meta, save_bundle, save_statistics
 from clipoint3d_ros.clip.descriptions import Descriptions
+from clipoint3d_ros.clip.network import Network
 from clipoint3d_ros.clip.text import class_features
 from clipoint3d_ros.datasets.domains import read_domain
 from clipoint3d_ros.nodes.adaptation_config import AdaptationConfig
@@ -52,6 +56,7 @@ from clipoint3d_ros.nodes.perception_node import EXIT_S, LATCHED, RELIABLE, end_
 from clipoint3d_ros.nodes.stamps import nanoseconds
 from clipoint3d_ros.recognition.classifier import read_classes
 from clipoint3d_ros.recognition.tracks import Tracker
+from clipoint3d_ros.resources import config_file
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 FROZEN = 0
@@ -66,17 +71,22 @@ class Parts(NamedTuple):
     detections: Detection3DArray
     features: Image
     evidence: Image
+    objects: Image | None = None  # their clouds, where these are learned from
 
 
 class Adapting(NamedTuple):
-    """Everything that belongs to one backbone and one list of classes."""
+    """Everything that belongs to one backbone and one list of classes.
+
+    backbone, gradient: where prompts and LoRA are trained as well, else None: its weights are needed no more.
+    """
 
     classes: Descriptions
     card: Card
-    temperature: float
     companion: Companion
     store: Store
     folder: Path
+    backbone: Backbone | None = None
+    gradient: Gradient | None = None
 
 
 class AdaptationNode(LifecycleNode):
@@ -113,6 +123,12 @@ class AdaptationNode(LifecycleNode):
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._tick = self.create_timer(1.0, self._on_tick, clock=steady)
         self._inputs: list[Any] = []
+        self._inputs_of_frame = {"detections": Detection3DArray, "features": Image, "evidence": Image}
+        if self._config.mode == "gradient":
+            self._inputs_of_frame["objects"] = Image
+        self._network: Network | None = None  # the trained one that is live, before its merge
+        self._trainer: threading.Thread | None = None
+        self._stop = threading.Event()
         if self._config.autostart:
             self._starter = self.create_timer(0.0, self._autostart, clock=steady)
 
@@ -122,7 +138,7 @@ class AdaptationNode(LifecycleNode):
         stamp = nanoseconds(message.header.stamp)
         parts = self._waiting.setdefault(stamp, {})
         parts[name] = message
-        if len(parts) == len(Parts._fields):
+        if len(parts) == len(self._inputs_of_frame):
             self._frames += 1
             if self._worker is not None:
                 self._worker.inbox.put(Parts(**self._waiting.pop(stamp)))
@@ -165,6 +181,7 @@ class AdaptationNode(LifecycleNode):
                 f"perception's features have {features.shape[1]} channels, this node's backbone {text.shape[1]}; give "
                 "both nodes the same backbone"
             )
+        clouds = None if parts.objects is None else read_rows(parts.objects).reshape(len(detections), -1, 3)
         stamp_s = nanoseconds(parts.detections.header.stamp) / 1e9
         boxes = [detection.bbox for detection in detections]
         centres = [(b.center.position.x, b.center.position.y, b.center.position.z) for b in boxes]
@@ -193,9 +210,50 @@ class AdaptationNode(LifecycleNode):
                     points=int(told["points"]),
                     elevation=told["elevation"],
                     distance=told["distance"],
+                    cloud=None if clouds is None else clouds[row],
                 )
             )
         return found
+
+    # Tier 2, in a thread of its own
+
+    def _train(self, adapting: Adapting) -> None:
+        """Step after step, as far as the budget allows; every `burst` steps a candidate."""
+        gradient, companion = adapting.gradient, adapting.companion
+        assert gradient is not None
+        torch.set_num_threads(1)  # perception comes first
+        while not self._stop.is_set():
+            if self._paused or len(companion.learned) < self._config.least_objects:
+                self._stop.wait(0.5)
+                continue
+            if self._stop.wait(self._budget.wait(1.0)) or not self._budget.allows():
+                continue
+            try:
+                self._train_once(adapting, gradient, companion)
+            except Exception as error:  # one bad step must not end the node
+                self._work_failed(error)
+                gradient.fall_back()
+                self._stop.wait(1.0)
+
+    def _train_once(self, adapting: Adapting, gradient: Gradient, companion: Companion) -> None:
+        with self._budget.spending():
+            gradient.learn(companion.learned.sightings())
+        if gradient.steps % self._config.burst:
+            return
+        with self._budget.spending():
+            trained = gradient.candidate()
+            with self._lock:
+                learned, held = companion.learned.sightings(), companion.held.sightings()
+                features = [gradient.features(trained.served, part) for part in (learned, held) if part]
+                none = torch.zeros(0, adapting.companion.text.shape[1])
+                features += [none] * (2 - len(features))
+                candidate = companion.consider(trained.reference, trained.text, features[0], features[1])
+                if candidate.verdict.accepted:
+                    gradient.keep()
+                    self._network, self._mine = trained.network, set()  # features of before are another network's
+                else:
+                    gradient.fall_back()
+        self._conclude(adapting, candidate)
 
     # Hand-over
 
@@ -207,26 +265,35 @@ class AdaptationNode(LifecycleNode):
             self._hand_over(adapting, candidate)
         elif adapting.companion.live is None and self._live != FROZEN:
             self.get_logger().warning("rejected too often in a row: the frozen model is taken back")
+            self._back_to_frozen(adapting)
             self._set_bundle("", FROZEN)
+
+    def _back_to_frozen(self, adapting: Adapting) -> None:
+        """What was trained is given up; features of the frozen model may be learned from."""
+        self._network, self._mine = None, {FROZEN}
+        if adapting.gradient is not None:
+            adapting.companion.forget()
+            adapting.gradient.restart()
 
     def _hand_over(self, adapting: Adapting, candidate: Candidate) -> None:
         version = self._version + 1
-        probe = {name: value for name, (value, _) in candidate.verdict.numbers.items()}
+        told: dict[str, Any] = {
+            "version": version,
+            "parent": self._live,
+            "probe": {name: value for name, (value, _) in candidate.verdict.numbers.items()},
+            "training": {"by": "adaptation", "objects": len(adapting.companion.learned)},
+            "temperature": 1.0,  # the statistics' weights calibrate
+            "classes": adapting.classes,
+            "statistics": candidate.statistics,
+        }
+        network, backbone = self._network, adapting.backbone
+        if network is not None and backbone is not None:
+            adapter = Adapter(network, **told)
+            write = partial(save_bundle, network=network, frozen=backbone, adapter=adapter)
+        else:
+            write = partial(save_statistics, card=adapting.card, **told)
         try:
-            path = adapting.store.put(
-                version,
-                partial(
-                    save_statistics,
-                    card=adapting.card,
-                    classes=adapting.classes,
-                    statistics=candidate.statistics,
-                    temperature=adapting.temperature,
-                    version=version,
-                    parent=self._live,
-                    probe=probe,
-                    training={"by": "adaptation", "objects": len(adapting.companion.learned)},
-                ),
-            )
+            path = adapting.store.put(version, write)
         except (StoreError, BundleError) as error:
             self._warn("store", f"an accepted adapter could not be written, so nothing changes: {error}")
             return
@@ -297,12 +364,17 @@ class AdaptationNode(LifecycleNode):
         if answer != SUCCESS:
             return answer
         self._worker = Worker(self._work, self._work_failed)
+        if self._adapting is not None and self._adapting.gradient is not None:
+            self._stop.clear()
+            self._trainer = threading.Thread(target=self._train, args=(self._adapting,), name="tier 2", daemon=True)
+            self._trainer.start()
         base = f"{self._config.perception}/output"
         make = self.create_subscription
         self._inputs = [
-            make(Detection3DArray, f"{base}/detections", partial(self._on_part, "detections"), RELIABLE),
-            make(Image, f"{base}/features", partial(self._on_part, "features"), RELIABLE),
-            make(Image, f"{base}/evidence", partial(self._on_part, "evidence"), RELIABLE),
+            *(
+                make(kind, f"{base}/{name}", partial(self._on_part, name), RELIABLE)
+                for name, kind in self._inputs_of_frame.items()
+            ),
             make(VisionInfo, f"{base}/vision_info", self._on_vision_info, LATCHED),
             make(ParameterEvent, "/parameter_events", self._on_parameter_event, RELIABLE),
         ]
@@ -351,17 +423,20 @@ class AdaptationNode(LifecycleNode):
             config.source,
             config.reference,
         )
+        gradient = None
+        if config.mode == "gradient":
+            source = read_domain(config.source, classes, count=count, seed=0)
+            recipe = load_recipe(config.recipe or config_file("train/online.yaml"))
+            gradient = Gradient(backbone, classes, source, recipe, config.reference)
         text = class_features(backbone, classes)
         companion = Companion(reference, text, backbone.scale * backbone.temperature, config.companion)
         store = Store(live, folder / "bundles", config.keep)
         self._restore(companion, folder, _meaning(backbone.card, classes))
         self._version = max(store.versions(), default=FROZEN)
-        latest = store.latest(partial(_of, backbone.card, classes))
-        self._restart = None
+        latest = store.latest(partial(_of, backbone.card, classes, config.mode == "gradient"))
+        self._restart, self._network, self._mine = None, None, {FROZEN}
         if latest is not None:
-            adapter = load_bundle(latest, backbone)
-            companion.live, self._restart = adapter.statistics, (str(latest), adapter.version)
-            self._mine.add(adapter.version)
+            self._go_on(latest, backbone, companion, gradient)
         told = (
             "gain on the probe set" if reference.helpful else "gain nothing certain on the probe set, and stay unused"
         )
@@ -370,7 +445,27 @@ class AdaptationNode(LifecycleNode):
             f"{backbone.name}: class statistics of {config.source} {told}; {len(companion.learned)} objects "
             f"remembered, {going} ({time.monotonic() - began:.1f} s)"
         )
-        return Adapting(classes, backbone.card, 1.0, companion, store, folder)
+        kept = None if gradient is None else backbone
+        return Adapting(classes, backbone.card, companion, store, folder, kept, gradient)
+
+    def _go_on(self, latest: Path, backbone: Backbone, companion: Companion, gradient: Gradient | None) -> None:
+        """From what was accepted last when this node ran before."""
+        network, adapter = load_network(latest, backbone)
+        if adapter.statistics is None:
+            return
+        if adapter.network.config.frozen:
+            companion.live = adapter.statistics
+            self._mine.add(adapter.version)
+        elif gradient is not None:
+            try:
+                gradient.adopt(network)
+            except ValueError as error:
+                self.get_logger().warning(f"training begins anew: {error}")
+                return
+            again = gradient.candidate()
+            companion.adopt(again.reference, again.text, adapter.statistics)
+            self._network, self._mine = network, {adapter.version}
+        self._restart = (str(latest), adapter.version)
 
     def _restore(self, companion: Companion, folder: Path, meaning: str) -> None:
         for memory_, name in ((companion.learned, "learned"), (companion.held, "held")):
@@ -379,6 +474,8 @@ class AdaptationNode(LifecycleNode):
                 continue
             try:
                 memory_.restore(path, meaning)
+                if self._config.mode == "gradient" and any(s.cloud is None for s in memory_.sightings()):
+                    memory_.clear()  # saved without clouds, which tier 2 learns from
             except MemoryFileError as error:
                 self.get_logger().warning(f"what was remembered is not taken over: {error}")
 
@@ -386,6 +483,10 @@ class AdaptationNode(LifecycleNode):
         for subscription in self._inputs:
             self.destroy_subscription(subscription)
         self._inputs = []
+        self._stop.set()
+        trainer, self._trainer = self._trainer, None
+        if trainer is not None:
+            trainer.join(30.0)
         worker, self._worker = self._worker, None
         if worker is not None and not worker.stop():
             self.get_logger().warning("the frame in hand is not finished after 30 s; going on without it")
@@ -464,6 +565,7 @@ class AdaptationNode(LifecycleNode):
             adapting.companion.forget()
             adapting.store.clear()
             self._tracker.clear()
+            self._back_to_frozen(adapting)
         for name in ("learned", "held"):
             (adapting.folder / f"{name}.safetensors").unlink(missing_ok=True)
         self._paused, self._restart = "", None
@@ -489,6 +591,7 @@ class AdaptationNode(LifecycleNode):
         values = {
             "state": "active" if self._worker else "inactive" if adapting else "unconfigured",
             "mode": self._config.mode,
+            "steps": str(adapting.gradient.steps if adapting is not None and adapting.gradient is not None else 0),
             "paused": self._paused or "no",
             "version": str(self._live),
             "frames": str(self._frames),
@@ -521,7 +624,8 @@ class AdaptationNode(LifecycleNode):
             self._restart = None
             threading.Thread(target=self._set_bundle, args=restart, daemon=True).start()
         elif self._live != FROZEN and self._served == FROZEN and time.monotonic() - self._handed_s > 2:
-            path = adapting.store.latest(partial(_of, adapting.card, adapting.classes))
+            trained = adapting.gradient is not None
+            path = adapting.store.latest(partial(_of, adapting.card, adapting.classes, trained))
             if path is not None:
                 self._handed_s = time.monotonic()
                 threading.Thread(target=self._set_bundle, args=(str(path), self._live), daemon=True).start()
@@ -586,9 +690,12 @@ def reference_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clipoint3d_ros" / "references"
 
 
-def _of(card: Card, classes: Descriptions, path: Path) -> None:
-    """Raises BundleError where a bundle is of another backbone or of other classes, or cannot be read."""
+def _of(card: Card, classes: Descriptions, trained: bool, path: Path) -> None:
+    """Raises BundleError where a bundle is of another backbone or of other classes, or cannot be read; and, unless
+    `trained` networks can be gone on with, where it has one."""
     meta = read_meta(path)
+    if not trained and (meta["network"].get("tuning"), meta["network"].get("context")) != ("none", 0):
+        raise BundleError(f"{path} has a trained network, which mode statistics cannot go on with")
     if meta["backbone"]["checksum"] != card.checksum or meta["classes"] != list(classes.names):
         raise BundleError(f"{path} is of another backbone or of other classes")
 

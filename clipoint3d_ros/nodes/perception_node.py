@@ -175,6 +175,9 @@ class PerceptionNode(LifecycleNode):
         recognitions: Sequence[Recognition],
         stand: Standpoint,
     ) -> None:
+        if self._objects.get_subscription_count():
+            points = classifier.metric_points(projection).flatten(1).float().cpu().numpy()
+            self._objects.publish(features_image(header, points))
         if self._evidence.get_subscription_count():
             agreement = classifier.agreement(projection, features).float().cpu().numpy()
             rows = evidence_rows(segments, recognitions, agreement, stand, classifier.version)
@@ -267,6 +270,7 @@ class PerceptionNode(LifecycleNode):
         self._detections = make(Detection3DArray, "~/output/detections", RELIABLE)
         self._frozen = make(Detection3DArray, "~/output/frozen_detections", RELIABLE)
         self._features = make(Image, "~/output/features", RELIABLE)
+        self._objects = make(Image, "~/output/objects", RELIABLE)
         self._evidence = make(Image, "~/output/evidence", RELIABLE)
         self._markers = make(MarkerArray, "~/output/markers", RELIABLE)
         self._views = make(Image, "~/output/views", RELIABLE)

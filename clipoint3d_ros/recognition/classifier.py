@@ -314,6 +314,12 @@ class Classifier:
         _, weights = self._judge(projection, features)
         return (features * weights[..., None]).sum(1)
 
+    def metric_points(self, projection: Projection) -> Tensor:
+        """(B, N, 3) float32 metres: the objects as projected, levelled with y up and the sensor's azimuth at +z, before
+        they were made to fit the unit sphere; NaN where the unit is not known."""
+        size = extents(projection.points).amax(1).clamp_min(1e-9)
+        return projection.points * (projection.extents.amax(1) / size)[:, None, None]
+
     @torch.inference_mode()
     def agreement(self, projection: Projection, features: Tensor) -> Tensor:
         """(B,) in [0, 1]: the weight of the selected views that name the same class as all of them together."""

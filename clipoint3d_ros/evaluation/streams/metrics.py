@@ -15,7 +15,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 WINDOW = 500  # objects
-BLOCK = 50  # objects in a row that a resample draws together
+BLOCK = 50  # objects in a row that a resample draws together, at most
 RESAMPLES = 2000
 
 
@@ -75,9 +75,14 @@ def _both(draws: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return macro.mean(1), micro.mean(1)
 
 
-def blocks(count: int, seed: int, size: int = BLOCK) -> np.ndarray:
-    """(count,) numbers of consecutive blocks of a stream, no number shared with another seed's; the last one may be
-    half as long again rather than shorter than half."""
+def blocks(count: int, seed: int, size: int | None = None) -> np.ndarray:
+    """(count,) numbers of consecutive blocks of a stream, no number shared with another seed's.
+
+    Args:
+        size: objects of a block; None gives `BLOCK`, or fewer where the stream would have less than thirty of these.
+            The last block may be half as long again rather than shorter than half.
+    """
+    size = size or min(BLOCK, max(count // 30, 1))
     number = max(round(count / size), 1)
     return np.minimum(np.arange(count) // size, number - 1) + seed * (1 << 32)
 

@@ -30,17 +30,19 @@ def test_a_gain_on_every_object_alike_is_certain_and_one_on_a_single_block_is_no
     truth = np.zeros(400, int)
     base, everywhere, once = np.zeros(400, bool), np.arange(400) % 4 == 0, np.arange(400) < 50
     low = [
-        metrics.gains([truth], [right], [base], [metrics.blocks(400, 0)]).micro_ci95[0] for right in (everywhere, once)
+        metrics.gains([truth], [right], [base], [metrics.blocks(400, 0, 50)]).micro_ci95[0]
+        for right in (everywhere, once)
     ]
     assert low[0] > 0.2
     assert low[1] == 0.0
 
 
 def test_blocks_are_consecutive_and_no_two_seeds_share_one():
-    found = metrics.blocks(120, 0)
+    found = metrics.blocks(120, 0, size=50)
     assert np.unique(found, return_counts=True)[1].tolist() == [50, 70]
     assert not set(found) & set(metrics.blocks(120, 1))
-    assert len(np.unique(metrics.blocks(3, 0))) == 1
+    assert len(np.unique(metrics.blocks(309, 0))) == 31, "a short stream has shorter blocks"
+    assert len(np.unique(metrics.blocks(10_000, 0))) == 200
 
 
 def test_regret_is_that_of_the_worst_window_in_points():
