@@ -54,6 +54,9 @@ class PerceptionConfig:
         low=0,
         high=1,
     )
+    fuse_tracks: bool = parameter(
+        False, "whether an object that stands still is judged by its last sightings together, rather than by each alone"
+    )
     top_k: int = parameter(3, "hypotheses per detection, best first", unit="classes", low=1, high=1000)
     max_views: int = parameter(
         640,

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,6 +47,7 @@ from clipoint3d_ros.nodes.stamps import Frame, Pairs, Watch, nanoseconds
 from clipoint3d_ros.nodes.transforms import Transforms
 from clipoint3d_ros.recognition.classifier import Classifier
 from clipoint3d_ros.recognition.recognition import Recognition
+from clipoint3d_ros.recognition.tracks import Tracker, TrackFusion
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 FROZEN = 0  # the version of a model without an adapter
@@ -74,6 +76,7 @@ class PerceptionNode(LifecycleNode):
         self._enabled = True
         self._statistics, self._throttle = Statistics(), Throttle()
         self._pairs, self._watch = Pairs(), Watch()
+        self._tracker, self._fusion = Tracker(), TrackFusion()
         self._heard_s = time.monotonic()
         self._released = threading.Lock()
         self.add_on_set_parameters_callback(self._on_parameters)
@@ -126,6 +129,8 @@ class PerceptionNode(LifecycleNode):
                     frozen_features = classifier.encode_frozen(projection, features)
                 with timed("decide"):
                     recognitions = classifier.decide(projection, features, frozen_features)
+                    if config.fuse_tracks:
+                        recognitions = self._fused(header, segments, recognitions, config)
                 with timed("publish"):
                     self._publish(header, config, segments, recognitions, stand)
                     self._publish_views(header, projection, recognitions)
@@ -138,6 +143,22 @@ class PerceptionNode(LifecycleNode):
             reason = getattr(error, "reason", "cloud")
             self._statistics.malformed(reason, str(error))
             self._warn(f"cloud {reason}", f"cloud on {self._points_topic} refused: {error}")
+
+    def _fused(
+        self, header: Any, segments: Sequence[Segment], recognitions: Sequence[Recognition], config: PerceptionConfig
+    ) -> list[Recognition]:
+        """Each answer with what was said of the same object before; the frozen model's own stays as it is."""
+        stamp_s = nanoseconds(header.stamp) / 1e9
+        centres = np.stack([segment.points.mean(0) for segment in segments])
+        sizes = np.stack([np.ptp(segment.points, axis=0) for segment in segments])
+        tracks = self._tracker.update(stamp_s, [segment.id for segment in segments], centres, sizes)
+        fused = self._fusion.update(stamp_s, tracks, np.stack([answer.probabilities for answer in recognitions]))
+        return [
+            replace(Recognition.of(row, answer.classes, answer.familiarity, config.unknown_below), frozen=answer.frozen)
+            if len(segment.points) >= config.min_points
+            else answer
+            for segment, row, answer in zip(segments, fused, recognitions, strict=True)
+        ]
 
     def _publish(
         self,
@@ -336,6 +357,8 @@ class PerceptionNode(LifecycleNode):
             classifier = classifier.with_config(config.classifier)
         self._prepare_transforms(config)
         self._config, self._serving = config, Serving(config, classifier)
+        if adapter_set or config.classes != serving.config.classes:
+            self._fusion.clear()  # another model's opinions
         if adapter_set:
             self.get_logger().info(f"{_who(classifier, config)} answers from the next frame on")
         if adapter_set or config.classes != serving.config.classes:
@@ -385,6 +408,8 @@ class PerceptionNode(LifecycleNode):
 
     def _forget(self) -> None:
         self._pairs.clear()
+        self._tracker.clear()
+        self._fusion.clear()
         if self._worker is not None:
             self._worker.inbox.clear()
 

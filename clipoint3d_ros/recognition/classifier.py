@@ -400,16 +400,10 @@ class Classifier:
         return chosen, weights, True
 
     def _answer(self, probabilities: np.ndarray, familiar: float, usable: bool) -> Recognition:
-        count = len(probabilities)
-        if not usable:
-            probabilities, familiar = np.full(count, 1 / count), 1.0
-        probabilities = probabilities / probabilities.sum()
-        best = int(probabilities.argmax())
-        top = min(1.0, float(probabilities[best]) * familiar)
-        entropy = float(-(probabilities * np.log(np.maximum(probabilities, 1e-300))).sum())
-        if not usable or top < self.config.unknown_below:
-            return Recognition(UNKNOWN, 1 - top, probabilities, entropy, self.classes, familiar)
-        return Recognition(self.classes[best], top, probabilities, entropy, self.classes, familiar)
+        if usable:
+            return Recognition.of(probabilities, self.classes, familiar, self.config.unknown_below)
+        even = Recognition.of(np.full(len(probabilities), 1.0), self.classes)
+        return replace(even, label=UNKNOWN, score=1 - even.score)
 
 
 def read_classes(classes: str | Path | Sequence[str] | None) -> Descriptions:

@@ -31,6 +31,20 @@ class Recognition:
     familiarity: float = 1.0
     frozen: Recognition | None = None
 
+    @classmethod
+    def of(
+        cls, probabilities: np.ndarray, classes: tuple[str, ...], familiarity: float = 1.0, unknown_below: float = 0.0
+    ) -> Recognition:
+        """The answer that follows from probabilities (C,), which are made to sum to 1: "unknown" where the best class's
+        score is below the threshold."""
+        probabilities = probabilities / probabilities.sum()
+        best = int(probabilities.argmax())
+        top = min(1.0, float(probabilities[best]) * familiarity)
+        entropy = float(-(probabilities * np.log(np.maximum(probabilities, 1e-300))).sum())
+        if top < unknown_below:
+            return cls(UNKNOWN, 1 - top, probabilities, entropy, classes, familiarity)
+        return cls(classes[best], top, probabilities, entropy, classes, familiarity)
+
     def top(self, k: int) -> list[tuple[str, float]]:
         """The k best hypotheses as (name, score), best first; an unknown object has the one, "unknown"."""
         if self.label == UNKNOWN:
