@@ -149,8 +149,10 @@ class PerceptionNode(LifecycleNode):
     ) -> list[Recognition]:
         """Each answer with what was said of the same object before; the frozen model's own stays as it is."""
         stamp_s = nanoseconds(header.stamp) / 1e9
-        centres = np.stack([segment.points.mean(0) for segment in segments])
-        sizes = np.stack([np.ptp(segment.points, axis=0) for segment in segments])
+        nowhere = np.full((1, 3), np.nan)  # a box with nothing in it is a track of its own
+        clouds = [segment.points if len(segment.points) else nowhere for segment in segments]
+        centres = np.stack([cloud.mean(0) for cloud in clouds])
+        sizes = np.stack([np.ptp(cloud, axis=0) for cloud in clouds])
         tracks = self._tracker.update(stamp_s, [segment.id for segment in segments], centres, sizes)
         fused = self._fusion.update(stamp_s, tracks, np.stack([answer.probabilities for answer in recognitions]))
         return [
