@@ -180,7 +180,8 @@ def run_cell(plan: Plan, cell: Cell) -> Run:
     view = _pooled(plan, cell.start, stream.pool, adapted=False)
     probe = _pooled(plan, cell.start, _PROBE, adapted=False)
     look = _look_function(plan, cell.start, stream.pool)
-    method_setting = Setting(classifier, cell.seed, look, _adapted_function(plan, cell.start, stream.pool))
+    adapted = _adapted_function(plan, cell.start, stream.pool)
+    method_setting = Setting(classifier, cell.seed, look, adapted, _cloud_function(plan, cell.start, stream.pool))
     online = method.make(method_setting, plan.config(cell.method))
     encoded = _encoded(plan, cell.start, stream.pool, adapted=False)
     before = _probe_accuracy(plan, cell.start, online, probe, len(pool))
@@ -255,6 +256,26 @@ def _look_function(plan: Plan, start: Start, name: str) -> Callable[[int], Look]
         return Look(images[0], extents[0])
 
     return look
+
+
+def _cloud_function(plan: Plan, start: Start, name: str) -> Callable[[int], tuple[np.ndarray, float, float]]:
+    """Levelled metric points of a cloud with the sensor's elevation and distance, likewise numbered."""
+    classifier = _classifier(plan, start)
+    pool, probe = _pool(plan, name), _pool(plan, _PROBE)
+
+    @lru_cache(maxsize=256)
+    def cloud(number: int) -> tuple[np.ndarray, float, float]:
+        source, row = (pool, number) if number < len(pool) else (probe, number - len(pool))
+        points, up, eye = source.cloud(row), source.objects.up, source.viewpoint(row)
+        levelled = classifier.metric_points(classifier.project([points], up, eye))[0].cpu().numpy()
+        if eye is None:
+            return levelled, 0.0, 0.0
+        towards = eye - points.mean(0, dtype=np.float64)
+        distance = float(np.linalg.norm(towards))
+        height = float(towards @ np.asarray(up) / np.linalg.norm(up)) / max(distance, 1e-9)
+        return levelled, float(np.arcsin(np.clip(height, -1, 1))), distance
+
+    return cloud
 
 
 def _adapted_function(plan: Plan, start: Start, name: str) -> Callable[[int], np.ndarray]:

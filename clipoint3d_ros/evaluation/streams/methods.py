@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from clipoint3d_ros.evaluation.streams import ours
 from clipoint3d_ros.evaluation.streams.online import Online, Setting
 from clipoint3d_ros.evaluation.streams.peers.frozen import Frozen, FrozenConfig
 from clipoint3d_ros.evaluation.streams.peers.offline import Offline, OfflineConfig
@@ -56,6 +57,17 @@ class Method:
 
 
 FROZEN = "frozen"
+_TIER_1 = tuple(
+    f"clipoint3d_ros.{name}"
+    for name in (
+        *(
+            f"adaptation.{part}"
+            for part in ("companion", "gate", "guard", "memory", "online", "reference", "statistics")
+        ),
+        "recognition.statistics",
+    )
+)
+_TIER_2 = tuple(f"clipoint3d_ros.adaptation.{part}" for part in ("gradient", "trainer", "objective", "clouds"))
 _TOWER = "clipoint3d_ros.evaluation.streams.peers.tower"
 
 METHODS: tuple[Method, ...] = (
@@ -98,6 +110,21 @@ METHODS: tuple[Method, ...] = (
         {"learning_rate": (1e-4, 1e-3), "follow": (1e-3, 0.05), "every": (16, 64)},
         gradient=True,
         uses=(_TOWER,),
+    ),
+    Method(
+        "ours: statistics",
+        "tier 1, as the adaptation node runs it",
+        ours.Statistics,
+        ours.StatisticsConfig(),
+        uses=_TIER_1,
+    ),
+    Method(
+        "ours: both tiers",
+        "tier 1 and 2, as the adaptation node runs them",
+        ours.BothTiers,
+        ours.GradientConfig(),
+        gradient=True,
+        uses=(*_TIER_1, *_TIER_2),
     ),
     Method("CLIPoint3D offline", "adapted beforehand, then left alone", Offline, OfflineConfig(), bundle=True),
 )

@@ -58,6 +58,10 @@ def _nothing_to_see(cloud: int) -> Look:
     raise ValueError(f"cloud {cloud} cannot be looked at: this setting has features only")
 
 
+def _no_cloud(cloud: int) -> tuple[np.ndarray, float, float]:
+    raise ValueError(f"cloud {cloud} is not at hand: this setting has features only")
+
+
 def _nothing_adapted(cloud: int) -> np.ndarray:
     raise ValueError("no adapter was given; name its bundle with --bundle")
 
@@ -70,12 +74,15 @@ class Setting:
     seed: of whatever it draws.
     look: the views of a cloud by its number, for methods that run the vision tower themselves.
     adapted: (C,) probabilities for a cloud by the bundle that was trained beforehand.
+    cloud: of a number: (N, 3) float32 metres, levelled with y up and the sensor's azimuth at +z, mean at the origin;
+        the sensor's elevation in radians and its distance in metres, 0 where none is known.
     """
 
     classifier: Classifier
     seed: int = 0
     look: Callable[[int], Look] = field(default=_nothing_to_see)
     adapted: Callable[[int], np.ndarray] = field(default=_nothing_adapted)
+    cloud: Callable[[int], tuple[np.ndarray, float, float]] = field(default=_no_cloud)
 
     @property
     def text(self) -> np.ndarray:

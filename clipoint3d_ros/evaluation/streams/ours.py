@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 
 from clipoint3d_ros.adaptation.companion import Companion, CompanionConfig
+from clipoint3d_ros.adaptation.config import load_recipe
+from clipoint3d_ros.adaptation.gradient import Gradient
 from clipoint3d_ros.adaptation.memory import Sighting
 from clipoint3d_ros.adaptation.reference import Reference, ReferenceConfig, kept_reference
 from clipoint3d_ros.clip.bundle import ClassStatistics
+from clipoint3d_ros.clip.network import Network
 from clipoint3d_ros.datasets.domains import read_domain
+from clipoint3d_ros.datasets.objects import Objects
 from clipoint3d_ros.evaluation.streams.online import Seen, Setting, entropy, softmax
+from clipoint3d_ros.geometry.clouds import normalise
 from clipoint3d_ros.recognition.statistics import fused_head
+from clipoint3d_ros.resources import config_file
 
 
 @dataclass(frozen=True)
@@ -35,54 +43,137 @@ class Statistics:
 
     def __init__(self, setting: Setting, config: StatisticsConfig | None = None) -> None:
         self.config = config or StatisticsConfig()
+        self.setting = setting
         classifier = setting.classifier
-        self._unit = classifier.scale
-        scale = classifier.backbone.scale * classifier.backbone.temperature
+        self._scale = classifier.backbone.scale * classifier.backbone.temperature
         reference = _reference(setting, replace(self.config.reference, seed=setting.seed), self.config)
-        self.companion = Companion(reference, classifier.text, scale, self.config.companion)
-        self._text, self._scale = setting.text, scale
+        self.companion = Companion(reference, classifier.text, self._scale, self.config.companion)
+        self._words = (setting.scale * setting.text, np.zeros(len(setting.text), np.float32))
         self._live: ClassStatistics | None = None
-        self._head = (self._unit * self._text, np.zeros(len(self._text), np.float32))
+        self._head = self._words
         self._order = 0
 
     def predict(self, seen: Seen) -> np.ndarray:
         weight, bias = self._head
-        return softmax(weight @ seen.feature + bias)
+        return softmax(weight @ self._feature(seen) + bias)
 
     def answer(self, seen: Seen) -> np.ndarray:
-        probabilities = self.predict(seen)
-        self._order += 1
         weight, bias = self._head
-        each = (seen.features @ weight.T + bias).argmax(-1)
+        features = self._features(seen)
+        feature = seen.weights @ features
+        probabilities = softmax(weight @ feature + bias)
         label = int(probabilities.argmax())
-        sighting = Sighting(
-            stamp_s=seen.stamp_s,
-            track=seen.track if seen.track >= 0 else self._order,
-            id=str(seen.cloud),
-            label=label,
-            feature=seen.feature,
-            logits=self._scale * self._text @ seen.feature,
-            entropy=entropy(probabilities),
-            agreement=float(np.clip((seen.weights * (each == label)).sum(), 0, 1)),
-            familiarity=seen.familiarity,
-            points=seen.points,
+        agreed = seen.weights[(features @ weight.T + bias).argmax(-1) == label].sum()
+        self._order += 1
+        self._learn(
+            Sighting(
+                stamp_s=seen.stamp_s,
+                track=seen.track if seen.track >= 0 else self._order,
+                id=str(seen.cloud),
+                label=label,
+                feature=feature,
+                logits=self._scale * self.companion.text.numpy() @ feature,
+                entropy=entropy(probabilities),
+                agreement=float(np.clip(agreed, 0, 1)),
+                familiarity=seen.familiarity,
+                points=seen.points,
+                **self._cloud(seen),
+            )
         )
+        self._serve()
+        return probabilities
+
+    def _learn(self, sighting: Sighting) -> None:
         self.companion.observe(sighting)
         if self.companion.due:
             self.companion.propose()
-            self._serve()
-        return probabilities
+
+    def _features(self, seen: Seen) -> np.ndarray:
+        """(V, D) of the views by the network that is live: here the frozen one."""
+        return seen.features
+
+    def _feature(self, seen: Seen) -> np.ndarray:
+        return seen.weights @ self._features(seen)
+
+    def _cloud(self, seen: Seen) -> dict[str, Any]:
+        """What a sighting keeps of the cloud itself: nothing."""
+        return {}
 
     def _serve(self) -> None:
         live = self.companion.live
         if live is self._live:
             return
         self._live = live
-        if live is None:
-            self._head = (self._unit * self._text, np.zeros(len(self._text), np.float32))
-        else:
+        self._head = self._words
+        if live is not None:
             weight, bias = fused_head(self.companion.text, self._scale, live)
             self._head = (weight.numpy(), bias.numpy())
+
+
+@dataclass(frozen=True)
+class GradientConfig(StatisticsConfig):
+    """Tier 2 beside tier 1, in the steps of a robot whose sensor is faster than its training.
+
+    every_objects: of the stream, a step is taken. burst: steps from one candidate to the next. recipe: a file, or ""
+    for `config/train/online.yaml`.
+    """
+
+    every_objects: int = 4
+    burst: int = 20
+    least_objects: int = 16
+    recipe: str = ""
+
+
+class BothTiers(Statistics):
+    """Tier 1 and 2: perception's views go through the network that is live."""
+
+    def __init__(self, setting: Setting, config: GradientConfig | None = None) -> None:
+        self._given = config or GradientConfig()
+        super().__init__(setting, self._given)
+        classifier = setting.classifier
+        counts = replace(self._given.reference, seed=setting.seed)
+        source = _source(setting, counts, self._given)
+        recipe = load_recipe(self._given.recipe or config_file("train/online.yaml")).seeded(setting.seed)
+        self.gradient = Gradient(classifier.backbone, classifier.descriptions, source, recipe, counts)
+        self._network: Network | None = None
+
+    def _learn(self, sighting: Sighting) -> None:
+        super()._learn(sighting)
+        companion, gradient, given = self.companion, self.gradient, self._given
+        if self._order % given.every_objects or len(companion.learned) < given.least_objects:
+            return
+        gradient.learn(companion.learned.sightings())
+        if gradient.steps % given.burst:
+            return
+        trained = gradient.candidate()
+        learned, held = companion.learned.sightings(), companion.held.sightings()
+        if not held:
+            return
+        seen = [gradient.features(trained.served, part) for part in (learned, held)]
+        if companion.consider(trained.reference, trained.text, *seen).verdict.accepted:
+            gradient.keep()
+            self._network = trained.served
+        else:
+            gradient.fall_back()
+            if companion.live is None:  # given up
+                companion.forget()
+                gradient.restart()
+                self._network = None
+
+    def _features(self, seen: Seen) -> np.ndarray:
+        if self._network is None:
+            return seen.features
+        look, (points, _, _) = self.setting.look(seen.cloud), self.setting.cloud(seen.cloud)
+        views = len(look.images)
+        with torch.inference_mode():
+            cloud = normalise(torch.from_numpy(points)[None]).to(look.images.device)
+            prompts, _ = self._network.visual_prompts(cloud)
+            prompts = None if prompts is None else prompts.expand(views, -1, -1)
+            return self._network.views(look.images, prompts, look.extents.expand(views, -1)).cpu().numpy()
+
+    def _cloud(self, seen: Seen) -> dict[str, Any]:
+        points, elevation, distance = self.setting.cloud(seen.cloud)
+        return {"cloud": points, "elevation": elevation, "distance": distance}
 
 
 def _reference(setting: Setting, config: ReferenceConfig, given: StatisticsConfig) -> Reference:
@@ -91,9 +182,13 @@ def _reference(setting: Setting, config: ReferenceConfig, given: StatisticsConfi
         Path(given.references),
         classifier.backbone,
         classifier.descriptions,
-        lambda: read_domain(
-            given.source, classifier.descriptions, count=config.shots + config.probe, seed=setting.seed
-        ),
+        lambda: _source(setting, config, given),
         given.source,
         config,
+    )
+
+
+def _source(setting: Setting, config: ReferenceConfig, given: StatisticsConfig) -> Objects:
+    return read_domain(
+        given.source, setting.classifier.descriptions, count=config.shots + config.probe, seed=setting.seed
     )
