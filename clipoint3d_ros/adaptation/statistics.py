@@ -13,7 +13,7 @@ from clipoint3d_ros.adaptation.probing import Probe
 from clipoint3d_ros.clip.bundle import ClassStatistics
 from clipoint3d_ros.recognition.statistics import gaussian_head
 
-_HUMBLE = 1e-3  # pull of the weights' logarithms to 0, where the probe set does not tell
+_HUMBLE = 1e-3  # pull of the weights' logarithms to where both have unit spread, where the probe set does not tell
 
 
 def gather(features: Tensor, labels: Tensor, classes: int) -> ClassStatistics:

@@ -31,6 +31,7 @@ from clipoint3d_ros.geometry.views import ViewConfig
 FORMAT = 2
 META_FILE, WEIGHTS_FILE = "bundle.json", "adapter.safetensors"
 _LARGEST_META, _LARGEST_WEIGHTS = 4 << 20, 2 << 30  # bytes; a hostile bundle must not fill a robot's memory
+_LARGEST_NUMBER = 1e6  # in statistics: features are of length 1, counts of what a robot meets
 _KEYS: dict[str, Any] = {
     "format": int, "version": int, "parent": int, "backbone": dict, "preprocessing": dict, "views": dict,
     "network": dict, "classes": list, "descriptions": list, "template": str, "temperature": (int, float),
@@ -332,6 +333,8 @@ def _statistics(tensors: dict[str, Tensor], classes: int, width: int, place: Pat
             there = tuple(found[name].shape) if name in found else "missing"
             raise BundleError(f"bundle '{place}': statistics '{name}' is {there}, but must be finite and {shape}")
     lowest = float(torch.linalg.eigvalsh(found["covariance"].double()).min())
+    if max(float(part.abs().max()) for part in found.values()) > _LARGEST_NUMBER:
+        raise BundleError(f"bundle '{place}': statistics beyond {_LARGEST_NUMBER:g}, so it is damaged; train it again")
     if lowest < -1e-6 or (found["weights"] < 0).any() or (found["count"] < 0).any():
         raise BundleError(f"bundle '{place}': statistics with negative variances, weights or counts; train it again")
     return ClassStatistics(**{name: found[name].float() for name in _STATISTICS})

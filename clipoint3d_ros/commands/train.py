@@ -127,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
     if finished.kept_step == 0 and adapter.statistics is None:
         print("no certain gain on the probe set: the bundle answers as the frozen model does")
     print(
-        f"probe set, {probe['objects']} objects: macro {probe['macro_accuracy']:.1%} at step {finished.kept_step}, "
+        f"probe set, {probe['objects']} looks: macro {probe['macro_accuracy']:.1%} at step {finished.kept_step}, "
         f"frozen {probe['frozen_macro_accuracy']:.1%}; bundle in {args.out}"
     )
     if args.json:
@@ -155,7 +155,7 @@ def _recipe(args: argparse.Namespace) -> Any:
 
 
 def _tell(material: Any, target: Any) -> None:
-    print(f"source: {len(material.source)} labelled objects, probe set: {len(material.probe)} others")
+    print(f"source: {len(material.source)} labelled objects, probe set: {len(material.probe)} looks at others")
     if target is not None:
         print(f"target: {len(target)} unlabelled objects of {target.domain}")
         seen = material.scans is not None

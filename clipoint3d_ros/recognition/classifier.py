@@ -110,6 +110,9 @@ class Classifier:
             self.frozen = Classifier(backbone, descriptions, self.config)
             self.text = self._adapted_text(adapter, descriptions)
         self.statistics = self._served_statistics()
+        self._head: tuple[Tensor, Tensor] | None = None
+        if self.statistics is not None:
+            self._head = fused_head(self.text, backbone.scale * backbone.temperature, self.statistics)
         self._views = DepthViews(size=backbone.preprocessing.size)
         self._directions = torch.from_numpy(view_directions()).float()
 
@@ -329,9 +332,9 @@ class Classifier:
 
     def view_logits(self, features: Tensor) -> Tensor:
         """(…, C) of view features (…, D): what the words say, and where there are statistics, what these say too."""
-        if self.statistics is None:
+        if self._head is None:
             return self.scale * features @ self.text.T
-        weight, bias = fused_head(self.text, self.backbone.scale * self.backbone.temperature, self.statistics)
+        weight, bias = self._head
         return (features @ weight.T + bias) / self.temperature
 
     def _adapted_text(self, adapter: Adapter, descriptions: Descriptions) -> Tensor:

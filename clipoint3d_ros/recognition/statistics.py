@@ -51,8 +51,8 @@ def for_classes(
         statistics: of `known`, whose text features are `known_text` (C, D).
         names: the classes wanted, whose text features are `text` (K, D).
     """
-    offset = (statistics.mean.to(known_text) - known_text).mean(0)
-    mean, count = text + offset, torch.zeros(len(names)).to(statistics.count)
+    known_text, text = known_text.to(statistics.mean), text.to(statistics.mean)
+    mean, count = text + (statistics.mean - known_text).mean(0), torch.zeros(len(names)).to(statistics.count)
     for i, name in enumerate(names):
         if name in known:
             mean[i], count[i] = statistics.mean[known.index(name)], statistics.count[known.index(name)]

@@ -116,6 +116,8 @@ def _point_encoder(adversarial: bool) -> Callable[[Task], Looks]:
 def _statistics_only(task: Task) -> Looks:
     """The frozen network with the class statistics of the source's scans, and no training."""
     classes, material, config = task.protocol.classes, _material(task, task.recipe), task.recipe.training
+    if not config.statistics:
+        raise ValueError("the row 'statistics only' needs training.statistics of at least 1")
     network = Network(task.backbone, FROZEN_NETWORK).eval()
     statistics = source_statistics(network, task.backbone, classes, material, config, config.statistics)
     probe = look_over(network, task.backbone, classes, material.probe)
