@@ -47,6 +47,12 @@ ARGUMENTS = [
         "gradients, gradient trains prompts and LoRA as well",
     ),
     DeclareLaunchArgument(
+        "one_process",
+        default_value="false",
+        choices=SWITCH,
+        description="with adaptation: both nodes in one process, which share the frozen backbone's memory",
+    ),
+    DeclareLaunchArgument(
         "autostart",
         default_value="",
         choices=[*SWITCH, ""],
@@ -84,27 +90,37 @@ def perception(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         if not given(name):
             continue
         parameters[name] = ParameterValue(given(name) == "true", value_type=bool)
+    adapting, remapped = given("adaptation") != "off", [("~/input/points", given("input"))]
+    mode = {"mode": ParameterValue(given("adaptation"), value_type=str)} if adapting else {}
+    if adapting and given("one_process") == "true":
+        both = Node(
+            package="clipoint3d_ros",
+            executable="robot_nodes",
+            namespace=given("namespace"),
+            parameters=[given("params_file"), {**parameters, **mode}],  # each node takes those it knows
+            remappings=[("perception:" + name, topic) for name, topic in remapped],
+            output="screen",
+        )
+        return [both]
     node = LifecycleNode(
         package="clipoint3d_ros",
         executable="perception_node",
         name="perception",
         namespace=given("namespace"),
         parameters=[given("params_file"), parameters],
-        remappings=[("~/input/points", given("input"))],
+        remappings=remapped,
         output="screen",
     )
-    if given("adaptation") == "off":
+    if not adapting:
         return [node]
-    # Both read one parameter file; what belongs to the other node is not theirs.
-    shared = {
-        name: parameters[name] for name in ("classes", "device", "autostart", "use_sim_time") if name in parameters
-    }
+    known = ("classes", "device", "autostart", "use_sim_time")
+    shared = {name: parameters[name] for name in known if name in parameters}
     companion = LifecycleNode(
         package="clipoint3d_ros",
         executable="adaptation_node",
         name="adaptation",
         namespace=given("namespace"),
-        parameters=[given("params_file"), {**shared, "mode": ParameterValue(given("adaptation"), value_type=str)}],
+        parameters=[given("params_file"), {**shared, **mode}],
         output="screen",
     )
     return [node, companion]

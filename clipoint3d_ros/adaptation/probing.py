@@ -22,7 +22,8 @@ BATCH = 32  # objects
 class Probe:
     """What was said of M objects.
 
-    logits: (M, C) of the selected views, at temperature 1. features: (M, D), the weighted mean of the views' unit features. labels: (M,), −1 where not known.
+    logits: (M, C) of the selected views, at temperature 1. features: (M, D), the weighted mean of the views' unit
+    features. labels: (M,), −1 where not known.
     """
 
     logits: Tensor

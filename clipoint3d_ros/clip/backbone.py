@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -152,6 +153,17 @@ class Backbone:
         return torch.stack([self._sentences[s] for s in sentences])
 
 
+_shared: dict[tuple[str | None, str | None, torch.device], Backbone] | None = None
+_sharing = threading.Lock()
+
+
+def share_backbones() -> None:
+    """From now on, whoever loads the same backbone in this process gets the same one: nobody ever changes it."""
+    global _shared
+    with _sharing:
+        _shared = {} if _shared is None else _shared
+
+
 def load_backbone(
     name: str | None = None,
     pretrained: str | None = None,
@@ -171,6 +183,16 @@ def load_backbone(
         ValueError: an unknown name, an architecture without weights, or a tower this package cannot run.
     """
     place = _device(device)
+    if _shared is None:
+        return _load(name, pretrained, place, download)
+    with _sharing:
+        key = (name or EMBEDDED[0], pretrained, place)
+        if key not in _shared:
+            _shared[key] = _load(name, pretrained, place, download)
+        return _shared[key]
+
+
+def _load(name: str | None, pretrained: str | None, place: torch.device, download: bool) -> Backbone:
     if name is None or name in EMBEDDED:
         if pretrained:
             raise ValueError(f"'pretrained' is '{pretrained}' without a backbone; name one, for instance ViT-B-16")

@@ -26,7 +26,6 @@ from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.msg import ParameterEvent, ParameterValue, SetParametersResult
 from rcl_interfaces.srv import SetParameters
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
@@ -52,7 +51,8 @@ from clipoint3d_ros.nodes.diagnostics import Throttle, as_message, memory
 from clipoint3d_ros.nodes.evidence import COLUMNS, read_rows
 from clipoint3d_ros.nodes.inbox import Worker
 from clipoint3d_ros.nodes.parameters import ParameterError, changed, declare
-from clipoint3d_ros.nodes.perception_node import EXIT_S, LATCHED, RELIABLE, end_within, sentence
+from clipoint3d_ros.nodes.perception_node import LATCHED, RELIABLE, sentence
+from clipoint3d_ros.nodes.program import run
 from clipoint3d_ros.nodes.stamps import nanoseconds
 from clipoint3d_ros.recognition.classifier import read_classes
 from clipoint3d_ros.recognition.tracks import Tracker
@@ -703,26 +703,7 @@ def _of(card: Card, classes: Descriptions, trained: bool, path: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """`ros2 run clipoint3d_ros adaptation_node`; SIGINT and SIGTERM end it cleanly."""
     os.nice(5)  # perception comes first
-    rclpy.init(args=list(arguments) if arguments is not None else None)
-    node, executor = None, SingleThreadedExecutor()
-    try:
-        node = AdaptationNode()
-        executor.add_node(node)
-        executor.spin()
-    except ParameterError as error:
-        print(f"adaptation_node: {error}", file=sys.stderr)
-        return 1
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        if node is not None:
-            node.close()
-            end_within(EXIT_S)
-            executor.shutdown()
-            node.destroy_node()
-        if rclpy.ok():
-            rclpy.shutdown()
-    return 0
+    return run("adaptation_node", (AdaptationNode,), arguments)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ changes, so that no frame is decided by half of a change.
 from __future__ import annotations
 
 import gc
-import signal
 import sys
 import threading
 import time
@@ -22,7 +21,6 @@ import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
@@ -40,9 +38,10 @@ from clipoint3d_ros.nodes.frames import MissingTransform, Standpoint, standpoint
 from clipoint3d_ros.nodes.inbox import Worker
 from clipoint3d_ros.nodes.markers import marker_array
 from clipoint3d_ros.nodes.mosaic import mosaic
-from clipoint3d_ros.nodes.parameters import ParameterError, changed, declare
+from clipoint3d_ros.nodes.parameters import changed, declare
 from clipoint3d_ros.nodes.perception_config import PerceptionConfig
 from clipoint3d_ros.nodes.pointcloud import Segment, read_segments
+from clipoint3d_ros.nodes.program import run
 from clipoint3d_ros.nodes.stamps import Frame, Pairs, Watch, nanoseconds
 from clipoint3d_ros.nodes.transforms import Transforms
 from clipoint3d_ros.recognition.classifier import Classifier
@@ -51,7 +50,6 @@ from clipoint3d_ros.recognition.tracks import Tracker, TrackFusion
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 FROZEN = 0  # the version of a model without an adapter
-EXIT_S = 10
 RELIABLE = QoSProfile(depth=10)
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL, reliability=ReliabilityPolicy.RELIABLE)
 
@@ -501,39 +499,9 @@ def sentence(error: Exception) -> str:
     return str(error) if ours and str(error) else f"{type(error).__name__}: {error}"
 
 
-def end_within(seconds: int) -> None:
-    """Let the operating system end the process if it has not ended by then.
-
-    Fast DDS 3.2 with LARGE_DATA may wait for ever for a TCP channel when its participant is destroyed, and does so
-    holding the interpreter's lock, so that nothing in Python could end it. All of ours is finished by then.
-    """
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(seconds)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """`ros2 run clipoint3d_ros perception_node`; SIGINT and SIGTERM end it cleanly."""
-    rclpy.init(args=list(arguments) if arguments is not None else None)
-    node, executor = None, SingleThreadedExecutor()
-    try:
-        node = PerceptionNode()
-        executor.add_node(node)
-        executor.spin()
-    except ParameterError as error:
-        print(f"perception_node: {error}", file=sys.stderr)
-        return 1
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        if node is not None:
-            node.close()
-            end_within(EXIT_S)
-            executor.shutdown()
-            node.destroy_node()
-        if rclpy.ok():
-            rclpy.shutdown()
-    return 0
+    return run("perception_node", (PerceptionNode,), arguments)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from clipoint3d_ros.evaluation.streams.peers.tent import Tent, TentConfig
 from clipoint3d_ros.evaluation.streams.peers.uni_adapter import UniAdapter, UniAdapterConfig
 from clipoint3d_ros.recognition.classifier import Classifier, ClassifierConfig
 
-QUICK = [method for method in METHODS if not method.gradient and not method.bundle]
+QUICK = [m for m in METHODS if ".peers." in m.make.__module__ and not m.gradient and not m.bundle]
 
 
 def accuracy(online, labels, stream):
