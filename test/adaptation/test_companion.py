@@ -1,0 +1,449 @@
+"""The companion on toy features: what it gains, what it refuses, and how it comes back to the words alone.
+
+Objects of four classes are Gaussian around means in ten channels; the robot's lie somewhat off the source's, along a
+direction the source's words know nothing of.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from clipoint3d_ros.adaptation.companion import HELD, Companion, CompanionConfig
+from clipoint3d_ros.adaptation.guard import GuardConfig
+from clipoint3d_ros.adaptation.memory import MemoryConfig, Sighting
+from clipoint3d_ros.adaptation.online import FollowConfig
+from clipoint3d_ros.adaptation.probing import Probe, gain
+from clipoint3d_ros.adaptation.reference import Reference
+from clipoint3d_ros.adaptation.statistics import fused, gather, weighed
+from clipoint3d_ros.recognition.statistics import fused_head
+
+CLASSES, WIDTH, SCALE = 4, 10, 12.0
+SPREAD = 0.09
+MEANS = 0.5 * torch.eye(CLASSES, WIDTH)
+# The words lean towards a neighbour: by them alone one object in four or five is wrong.
+TEXT = F.normalize(torch.eye(CLASSES, WIDTH) + 0.75 * torch.eye(CLASSES).roll(1, 1) @ torch.eye(CLASSES, WIDTH), dim=1)
+SHIFT = torch.zeros(CLASSES, WIDTH)
+SHIFT[:, :CLASSES] = 0.3 * (torch.eye(CLASSES).roll(1, 1) - 0.4 * torch.eye(CLASSES))
+
+
+def features(labels, seed, shift=0.0):
+    noise = SPREAD * torch.randn(len(labels), WIDTH, generator=torch.Generator().manual_seed(seed))
+    return (MEANS + shift * SHIFT)[labels] + noise
+
+
+def source(helpful=True):
+    """The frozen model's view of 40 objects a class, 16 further ones its probe set."""
+    learned, held = (torch.arange(CLASSES).repeat(each) for each in (40, 16))
+    seen, probed = features(learned, 1), features(held, 2)
+    logits = SCALE * probed @ TEXT.T
+    statistics = weighed(gather(seen, learned, CLASSES), logits, probed, held)
+    return Reference(statistics, helpful, Probe(logits, probed, held), 1.0)
+
+
+REFERENCE = source()
+CONFIG = CompanionConfig(follow=FollowConfig(anchor=10.0), every=16)
+
+
+def companion(reference=REFERENCE, config=CONFIG, **guard):
+    return Companion(reference, TEXT, SCALE, replace(config, guard=replace(config.guard, **guard)))
+
+
+def sighting(feature, track, label=None, stamp_s=None, **change):
+    """Of a robot whose answers are the source's words and statistics together, quite sure of themselves."""
+    weight, bias = fused_head(TEXT, SCALE, REFERENCE.statistics)
+    said = int((feature @ weight.T + bias).argmax()) if label is None else label
+    told = {
+        "stamp_s": float(track) if stamp_s is None else stamp_s, "track": track, "id": str(track), "label": said,
+        "feature": feature.numpy(), "logits": (SCALE * feature @ TEXT.T).numpy(), "entropy": 0.2, "agreement": 0.9,
+        "familiarity": 0.95, "points": 300,
+    }  # fmt: skip
+    return Sighting(**{**told, **change})
+
+
+def stream(labels, seed=7, shift=1.0, first=1):
+    """Sightings of tracks `first`, `first` + 1, …, in the order of the labels."""
+    rows = features(torch.as_tensor(labels), seed, shift)
+    return [sighting(row, track) for track, row in enumerate(rows, first)]
+
+
+def mixed(count, seed=5):
+    return torch.randint(0, CLASSES, (count,), generator=torch.Generator().manual_seed(seed))
+
+
+def fed(learner, sightings):
+    """Observe all, with a candidate whenever one is due; the candidates."""
+    candidates = []
+    for each in sightings:
+        learner.observe(each)
+        if learner.due:
+            candidates.append(learner.propose())
+    return candidates
+
+
+def accuracy(statistics, shift=1.0, seed=99):
+    """Macro accuracy on 400 fresh objects of the robot's world; of the words alone without statistics."""
+    labels = torch.arange(CLASSES).repeat(100)
+    rows = features(labels, seed, shift)
+    weight, bias = (SCALE * TEXT, torch.zeros(CLASSES)) if statistics is None else fused_head(TEXT, SCALE, statistics)
+    return float(((rows @ weight.T + bias).argmax(1) == labels).float().mean())
+
+
+def state(learner):
+    return learner.live, len(learner.learned), len(learner.held), learner.rejections, learner.due
+
+
+# What it gains
+
+
+def test_the_toy_source_s_statistics_help_for_certain():
+    rise, error = gain(REFERENCE.probe, fused(REFERENCE.probe, REFERENCE.statistics))
+    assert rise > 3 * error
+
+
+@pytest.mark.parametrize("order", ["random", "by class"])
+def test_on_a_shifted_target_it_gains_over_the_words_and_over_the_source(order):
+    labels = mixed(300) if order == "random" else mixed(300).sort().values
+    learner = companion()
+    candidates = fed(learner, stream(labels))
+    assert learner.live is not None
+    assert sum(c.verdict.accepted for c in candidates) >= 5
+    frozen, anchored, adapted = accuracy(None), accuracy(REFERENCE.statistics), accuracy(learner.live)
+    assert adapted > frozen + 0.05
+    assert adapted > anchored + 0.01, "it never followed the robot's objects"
+
+
+def test_where_nothing_shifted_nothing_is_lost():
+    learner = companion()
+    fed(learner, stream(mixed(300), shift=0.0))
+    assert accuracy(learner.live, shift=0.0) >= accuracy(REFERENCE.statistics, shift=0.0) - 0.01
+
+
+def test_candidates_come_every_so_many_objects_learned_from():
+    learner = companion()
+    due_after = []
+    for number, each in enumerate(stream(mixed(64)), 1):
+        learner.observe(each)
+        if learner.due:
+            due_after.append(number)
+            learner.propose()
+    # Three of four tracks are learned from.
+    assert due_after == [21, 42, 63]
+
+
+def test_the_same_stream_gives_the_same_statistics():
+    one, other = (companion() for _ in range(2))
+    for learner in (one, other):
+        fed(learner, stream(mixed(80)))
+    assert all(torch.equal(part, getattr(other.live, name)) for name, part in vars(one.live).items())
+
+
+# What it learns from
+
+
+def test_held_out_tracks_are_never_learned_from():
+    learner = companion()
+    for each in stream(mixed(60)):
+        assert learner.observe(each) == ""
+    assert {s.track % HELD for s in learner.held.sightings()} == {0}
+    assert {s.track % HELD for s in learner.learned.sightings()} == {1, 2, 3}
+    before = learner.propose()
+    wild = companion()
+    for each in stream(mixed(60)):  # the held-out ones are elsewhere altogether
+        wild.observe(replace(each, feature=-each.feature) if each.track % HELD == 0 else each)
+    after = wild.propose()
+    assert torch.equal(after.statistics.mean, before.statistics.mean)
+    assert torch.equal(after.statistics.covariance, before.statistics.covariance)
+
+
+def test_held_out_objects_alone_make_no_candidate_due():
+    learner = companion()
+    rows = features(mixed(40), 3)
+    for number, row in enumerate(rows, 1):
+        learner.observe(sighting(row, HELD * number))
+    assert len(learner.learned) == 0
+    assert not learner.due
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"entropy": 1.0}, "entropy"),
+        ({"agreement": 0.4}, "agreement"),
+        ({"points": 10}, "points"),
+        ({"familiarity": 0.2}, "unknown"),
+        ({"entropy": math.nan}, "not finite"),
+        ({"feature": np.full(WIDTH, np.inf)}, "not finite"),
+        ({"logits": np.full(CLASSES, np.nan)}, "not finite"),
+    ],
+)
+@pytest.mark.parametrize("track", [1, HELD])
+def test_what_the_gate_refuses_is_counted_and_reaches_no_memory(change, reason, track):
+    learner = companion()
+    assert learner.observe(sighting(MEANS[0], track, **change)) == reason
+    assert learner.refused == {reason: 1}
+    assert (len(learner.learned), len(learner.held)) == (0, 0)
+
+
+def test_a_worse_look_at_the_same_object_is_counted_by_the_memory_s_reason():
+    learner = companion()
+    learner.observe(sighting(MEANS[0], 1))
+    assert learner.observe(sighting(MEANS[0], 1, stamp_s=2.0, entropy=0.4)) == "track"
+    assert learner.refused == {"track": 1}
+
+
+def test_a_stream_of_unknowns_teaches_nothing():
+    learner = companion()
+    sightings = stream(mixed(80))
+    unknown = [replace(each, familiarity=0.1, feature=-each.feature, track=1000 + each.track) for each in sightings]
+    both = [each for pair in zip(sightings, unknown, strict=True) for each in pair]
+    fed(learner, both)
+    alone = companion()
+    fed(alone, sightings)
+    assert torch.equal(learner.live.mean, alone.live.mean)
+    assert learner.refused["unknown"] == 80
+
+
+def test_memory_is_bounded_and_held_out_objects_have_a_fourth_of_it():
+    learner = companion(config=replace(CONFIG, memory=MemoryConfig(objects=40, per_class=12)))
+    fed(learner, stream(mixed(400)))
+    assert len(learner.learned) <= 40
+    assert max(learner.learned.counts(CLASSES)) <= 12
+    assert len(learner.held) <= 10
+    assert max(learner.held.counts(CLASSES)) <= 3
+
+
+def test_a_jump_back_in_time_forgets_what_was_seen_before():
+    learner = companion()
+    fed(learner, stream(mixed(60)))
+    again = [replace(each, track=each.track + 200, stamp_s=0.1 * each.track) for each in stream(mixed(8))]
+    for each in again:
+        learner.observe(each)
+    assert (len(learner.learned), len(learner.held)) == (6, 2)
+
+
+# What the guard refuses, by a stream built for it
+
+
+def test_an_empty_memory_is_refused_in_words():
+    verdict = companion().propose().verdict
+    assert verdict.reasons == ("only 0 held-out objects to judge by", "the memory holds 0 class(es) only")
+
+
+def test_a_buffer_of_one_class_is_refused():
+    learner = companion()
+    candidates = fed(learner, stream([2] * 40, shift=0.0))
+    assert candidates
+    assert all(c.verdict.reasons == ("the memory holds 1 class(es) only",) for c in candidates)
+    assert learner.live is None
+
+
+def test_a_stream_without_held_out_objects_is_refused():
+    learner = companion()
+    tracks = [track for track in range(1, 50) if track % HELD]
+    rows = features(mixed(len(tracks)), 3)
+    candidates = fed(learner, [sighting(row, track) for row, track in zip(rows, tracks, strict=True)])
+    assert [c.verdict.reasons for c in candidates] == [("only 0 held-out objects to judge by",)] * len(candidates)
+    assert candidates
+
+
+def test_features_that_are_not_finite_change_nothing():
+    learner = companion()
+    fed(learner, stream(mixed(40)))
+    before = learner.live
+    broken = [replace(each, feature=np.full(WIDTH, np.nan)) for each in stream(mixed(40), first=41)]
+    assert fed(learner, broken) == []
+    assert learner.live is before
+    assert learner.refused == {"not finite": 40}
+
+
+def test_statistics_that_are_not_finite_are_refused():
+    broken = replace(REFERENCE, statistics=replace(REFERENCE.statistics, weights=torch.tensor([1.0, math.inf])))
+    learner = companion(replace(broken, helpful=True))
+    for each in stream(mixed(40)):
+        learner.observe(each)
+    candidate = learner.propose()
+    assert not candidate.verdict.accepted
+    assert "answers are not finite" in candidate.verdict.reasons[0]
+    assert learner.live is None
+
+
+def test_a_collapse_of_the_held_out_answers_is_refused():
+    # All that is learned from lies where one class is, but its labels vary: the means all go there.
+    learner = companion(config=replace(CONFIG, follow=FollowConfig(anchor=0.1, spread_anchor=0.1)), probe_loss=1.0,
+                        most_drift=1.0, entropy_rise=1.0)  # fmt: skip
+    point = features(torch.full((60,), 1), 4)
+    for track, row in enumerate(point, 1):
+        learned = track % HELD
+        spread = features(torch.tensor([track // HELD % CLASSES]), track)[0]
+        learner.observe(sighting(row, track, label=track % CLASSES) if learned else sighting(spread, track))
+    verdict = learner.propose().verdict
+    assert not verdict.accepted
+    assert any(reason.startswith("answers shrink to") for reason in verdict.reasons)
+    assert learner.live is None
+
+
+def test_what_forgets_the_source_is_refused():
+    # Objects halfway to another class's place, taken for what they are not: the means swap over.
+    learner = companion(config=replace(CONFIG, follow=FollowConfig(anchor=0.01, spread_anchor=1e6, rounds=1)),
+                        least_variety=0.0, entropy_rise=1.0, most_drift=1.0)  # fmt: skip
+    labels = torch.arange(CLASSES).repeat(20)
+    fed_ = stream(labels, shift=3.0)
+    for each in fed_:
+        learner.observe(each)
+    verdict = learner.propose().verdict
+    assert not verdict.accepted
+    assert len(verdict.reasons) == 1
+    assert verdict.reasons[0].startswith("the probe set falls from")
+    value, limit = verdict.numbers["probe"]
+    assert value < limit
+
+
+def test_what_answers_the_source_otherwise_is_refused_for_its_drift():
+    learner = companion(config=replace(CONFIG, follow=FollowConfig(anchor=0.01, spread_anchor=1e6, rounds=1)),
+                        least_variety=0.0, entropy_rise=1.0, probe_loss=1.0, most_drift=0.05)  # fmt: skip
+    for each in stream(torch.arange(CLASSES).repeat(20), shift=3.0):
+        learner.observe(each)
+    verdict = learner.propose().verdict
+    assert len(verdict.reasons) == 1
+    assert verdict.reasons[0].endswith("of the probe set is answered otherwise than at first")
+
+
+def test_what_makes_held_out_answers_less_certain_is_refused():
+    # Objects of all classes far apart, in every direction, blow the covariance up.
+    learner = companion(config=replace(CONFIG, follow=FollowConfig(anchor=1e6, spread_anchor=0.01)), probe_loss=1.0,
+                        most_drift=1.0, least_variety=0.0, entropy_rise=0.0)  # fmt: skip
+    for each in stream(mixed(80), shift=0.0):
+        wide = each.feature + 3 * np.random.default_rng(each.track).normal(size=WIDTH).astype(np.float32)
+        sure = 4 * each.logits if each.track % HELD == 0 else each.logits  # the words are certain of what is held out
+        learner.observe(replace(each, feature=wide if each.track % HELD else each.feature, logits=sure))
+    verdict = learner.propose().verdict
+    assert len(verdict.reasons) == 1
+    assert verdict.reasons[0].startswith("held-out entropy is")
+
+
+def test_an_unhelpful_reference_never_hands_over():
+    learner = companion(replace(REFERENCE, helpful=False))
+    candidates = fed(learner, stream(mixed(200)))
+    assert len(candidates) >= 8
+    assert learner.live is None
+    told = {c.verdict.reasons for c in candidates}
+    assert told == {("class statistics of the source gain nothing certain on the probe set; words alone answer",)}
+
+
+# Back to frozen
+
+
+def one_class_again(learner, times):
+    """Candidates of a memory that a jump in time has left with one class alone."""
+    start = [sighting(row, 10_000 + n, stamp_s=-1e6 + n) for n, row in enumerate(features(torch.full((40,), 2), 8))]
+    for each in start:
+        learner.observe(each)
+    return [learner.propose() for _ in range(times)]
+
+
+def test_repeated_rejection_gives_the_frozen_model_back():
+    learner = companion(rejections=3)
+    fed(learner, stream(mixed(60)))
+    assert learner.live is not None
+    live = learner.live
+    assert not any(c.verdict.accepted for c in one_class_again(learner, 2))
+    assert learner.live is live, "one rejection is no reason to give up what was accepted"
+    assert learner.rejections == 2
+    learner.propose()
+    assert learner.live is None
+    assert learner.rejections == 0
+
+
+def test_an_accepted_candidate_ends_the_row_of_rejections():
+    learner = companion(rejections=2)
+    for _ in range(3):
+        learner.propose()  # of nothing: 1, 2 = given up, 1
+        assert learner.live is None
+    fed(learner, stream(mixed(60)))
+    assert learner.rejections == 0
+    assert learner.live is not None
+
+
+def test_forget_is_the_beginning_again():
+    learner, fresh = companion(), companion()
+    fed(learner, stream(mixed(100)))
+    learner.propose()
+    learner.forget()
+    assert state(learner) == state(fresh)
+    assert learner.reference is REFERENCE
+    for each in (learner, fresh):
+        fed(each, stream(mixed(80), seed=11))
+    assert torch.equal(learner.live.mean, fresh.live.mean)
+    assert torch.equal(learner.live.covariance, fresh.live.covariance)
+
+
+# Another network's candidate (tier 2)
+
+
+def other_network(good=True, seed=21):
+    """A reference through a network whose words fit (or do not), and its text."""
+    text = F.normalize(torch.eye(CLASSES, WIDTH) if good else torch.ones(CLASSES, WIDTH), dim=1)
+    labels = torch.arange(CLASSES).repeat(16)
+    probed = features(labels, 2)
+    logits = SCALE * probed @ text.T
+    learned = torch.arange(CLASSES).repeat(40)
+    statistics = weighed(gather(features(learned, 1), learned, CLASSES), logits, probed, labels)
+    return Reference(statistics, True, Probe(logits, probed, labels), 1.0), text
+
+
+def remembered(memory):
+    return torch.from_numpy(np.stack([s.feature for s in memory.sightings()]))
+
+
+def test_a_better_network_is_taken_and_its_features_replace_those_remembered():
+    learner = companion(replace(REFERENCE, helpful=False))  # held against the words alone
+    for each in stream(mixed(60), shift=0.0):
+        learner.observe(each)
+    reference, text = other_network()
+    learned, held = remembered(learner.learned) + 0.001, remembered(learner.held) + 0.001
+    candidate = learner.consider(reference, text, learned, held)
+    assert candidate.verdict.accepted, str(candidate.verdict)
+    assert learner.live is candidate.statistics
+    assert learner.reference is reference
+    assert torch.equal(remembered(learner.learned), learned)
+    assert torch.equal(remembered(learner.held), held)
+
+
+def test_a_network_without_a_certain_gain_is_refused_with_the_figure():
+    learner = companion(config=replace(CONFIG, certain=1e3))
+    for each in stream(mixed(60), shift=0.0):
+        learner.observe(each)
+    reference, text = other_network()
+    verdict = learner.consider(reference, text, remembered(learner.learned), remembered(learner.held)).verdict
+    assert not verdict.accepted
+    assert verdict.reasons[0].startswith("no certain gain on the probe set:")
+    value, limit = verdict.numbers["gain"]
+    assert value <= limit
+    assert learner.reference is REFERENCE
+    assert learner.live is None
+
+
+def test_forget_takes_back_the_first_network_too():
+    learner = companion(replace(REFERENCE, helpful=False))
+    for each in stream(mixed(60), shift=0.0):
+        learner.observe(each)
+    reference, text = other_network()
+    assert learner.consider(reference, text, remembered(learner.learned), remembered(learner.held)).verdict.accepted
+    learner.forget()
+    assert not learner.reference.helpful
+    assert torch.equal(learner.text, TEXT)
+
+
+def test_a_guard_of_other_limits_decides_otherwise():
+    strict, lenient = companion(least_held=1000), companion(least_held=1)
+    for learner in (strict, lenient):
+        fed(learner, stream(mixed(40)))
+    assert strict.live is None
+    assert lenient.live is not None
+    assert GuardConfig().least_held == 4
