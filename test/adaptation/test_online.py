@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -82,7 +83,13 @@ def test_the_objects_are_shared_out_among_the_classes():
 
 @pytest.mark.parametrize(
     "features",
-    [objects(1), objects(50, spread=1.0, seed=3), objects(4, shift=100.0), torch.zeros(5, WIDTH), objects(40, spread=0)],
+    [
+        objects(1),
+        objects(50, spread=1.0, seed=3),
+        objects(4, shift=100.0),
+        torch.zeros(5, WIDTH),
+        objects(40, spread=0),
+    ],
     ids=["few", "scattered", "far away", "nothing", "all alike"],
 )
 @pytest.mark.parametrize("weights", [(1.0, 1.0), (0.0, 1.0), (1.0, 0.0)])
@@ -118,7 +125,7 @@ def test_a_second_round_assigns_by_what_the_first_has_moved():
     features = objects(25, shift=0.1, spread=0.3)  # between the classes, where a moved mean takes objects over
     once, twice, thrice = (follow(features, anchor=1.0, rounds=rounds) for rounds in (1, 2, 3))
     first, second = ((b.mean - a.mean).abs().max() for a, b in ((once, twice), (twice, thrice)))
-    assert 1e-4 < float(first)
+    assert float(first) > 1e-4
     assert float(second) < float(first), "the rounds do not settle"
 
 
