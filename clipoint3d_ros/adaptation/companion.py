@@ -102,10 +102,10 @@ class Companion:
         Where the guard rejects so many in a row as it allows, what is live is given up: words alone answer.
         """
         self._fresh = 0
-        candidate = self._followed(self.reference, self.text, _features(self.learned.sightings(), self.text))
         if not self.reference.helpful:
             reason = "class statistics of the source gain nothing certain on the probe set; words alone answer"
-            return self._concluded(candidate, Verdict(False, (reason,)))
+            return self._concluded(self.reference.statistics, Verdict(False, (reason,)))
+        candidate = self._followed(self.reference, self.text, _features(self.learned.sightings(), self.text))
         held = _features(self.held.sightings(), self.text)
         return self._concluded(candidate, self._judge(self.reference, self.text, candidate, held))
 

@@ -212,7 +212,7 @@ def run_cell(plan: Plan, cell: Cell) -> Run:
 def _key(plan: Plan, cell: Cell, classifier: Classifier, pool: Pool, rows: np.ndarray) -> str:
     """All that a run depends on."""
     method = find_methods(cell.method)[-1]
-    config = {"method": cell.method, "source": method.source(), **asdict(plan.config(cell.method))}
+    config = {"method": cell.method, "code": method.source(), "settings": asdict(plan.config(cell.method))}
     adapter = model_checksum(_adapted(plan, cell.start)) if method.bundle else None
     order = fingerprint(rows.tolist())
     told = [f"{name}: {texts}" for name, texts in zip(*_told(classifier), strict=True)]

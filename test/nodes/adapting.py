@@ -1,0 +1,153 @@
+"""A companion beside a perception node: the other side of its wire, and the two of them in one process."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from peer import DOMAIN, transports
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
+from sharp_model import blocks
+from std_msgs.msg import Header
+from std_srvs.srv import SetBool, Trigger
+
+from clipoint3d_ros.nodes.adaptation_node import AdaptationNode
+from clipoint3d_ros.nodes.pointcloud import write_cloud
+
+OBJECTS = 20  # in a frame; 15 of their tracks are learned from
+APART_S = 10  # seconds between frames: every object is another track then
+
+
+def frame(seed=0, count=OBJECTS):
+    """A labelled cloud of blocks; ids from 2 on."""
+    clouds, _ = blocks(count, seed)
+    points = np.concatenate(clouds)
+    labels = np.repeat(np.arange(2, count + 2), [len(cloud) for cloud in clouds]).astype(np.uint32)
+    return write_cloud(dict(zip("xyz", points.T, strict=True)) | {"instance_id": labels})
+
+
+def told(message):
+    """Detections as {id: ((class, score), …)} with every digit."""
+    results = {d.id: [r.hypothesis for r in d.results] for d in message.detections}
+    return {name: tuple((h.class_id, h.score) for h in given) for name, given in results.items()}
+
+
+class Beside:
+    """Asks `/<namespace>/adaptation` and listens to it, through the node of perception's peer."""
+
+    def __init__(self, peer) -> None:
+        self.peer, self.base = peer, peer.base.rpartition("/")[0] + "/adaptation"
+        self.served: AdaptationNode | None = None  # the node, where it runs in this process
+        self.verdicts, self.learned = [], []
+        node = peer.node
+        node.create_subscription(DiagnosticArray, f"{self.base}/output/verdicts", self.verdicts.append, 10)
+        node.create_subscription(Header, f"{self.base}/output/learned", self.learned.append, 10)
+        peer.listen("frozen_detections")
+        self._sec = 0
+
+    def wait_until_listening(self, seconds=60.0) -> None:
+        """The node's subscriptions and ours are matched."""
+        node, base = self.peer.node, self.peer.base
+        self.peer.wait(lambda: node.count_subscribers(f"{base}/output/evidence"), seconds, "the companion listening")
+        self.peer.wait(lambda: node.count_publishers(f"{self.base}/output/learned"), what="its publisher")
+        time.sleep(0.3)
+
+    def show(self, sec=None, seed=0):
+        """Send a frame, by default of objects of other tracks; (answer, the frozen model's) once it is learned from."""
+        self._sec = self._sec + APART_S if sec is None else sec
+        sec, before = self._sec, len(self.learned)
+        self.peer.send(frame(seed), sec)
+        answers = tuple(told(self.peer.answer(sec, name)) for name in ("detections", "frozen_detections"))
+        self.peer.wait(
+            lambda: any(header.stamp.sec == sec for header in self.learned[before:]), what=f"learning from stamp {sec}"
+        )
+        return answers
+
+    def answer_alone(self):
+        """The same where no companion is there to learn."""
+        self._sec += APART_S
+        self.peer.send(frame(), self._sec)
+        return tuple(told(self.peer.answer(self._sec, name)) for name in ("detections", "frozen_detections"))
+
+    def version(self):
+        """The version that perception announced last."""
+        heard = self.peer.heard["vision_info"]
+        return heard[-1].database_version if heard else None
+
+    def wait_for_version(self, version) -> None:
+        self.peer.wait(lambda: self.version() == version, what=f"version {version} (it is {self.version()})")
+
+    def call(self, name, data=None):
+        """(success, message) of a service."""
+        kind, request = (Trigger, Trigger.Request()) if data is None else (SetBool, SetBool.Request(data=data))
+        client = self.peer.node.create_client(kind, f"{self.base}/{name}")
+        assert client.wait_for_service(20.0), f"no service {name}"
+        future = client.call_async(request)
+        self.peer.wait(future.done, what=f"the answer of {name}")
+        self.peer.node.destroy_client(client)
+        return future.result().success, future.result().message
+
+    def diagnosis(self):
+        """The next diagnostics, with level and message."""
+        return self.diagnosed(lambda _: True)
+
+    def diagnosed(self, condition, what="a diagnostics message"):
+        """The first diagnostics from now on that are as wanted."""
+        heard, ours = self.peer.heard["diagnostics"], self.base.lstrip("/") + ":"
+        before = len(heard)
+
+        def found():
+            statuses = [m.status[0] for m in heard[before:] if m.status[0].name.startswith(ours)]
+            values = [{e.key: e.value for e in s.values} | {"level": s.level, "message": s.message} for s in statuses]
+            return next((each for each in values if condition(each)), None)
+
+        return self.peer.wait(found, what=what)
+
+
+@contextlib.contextmanager
+def adaptation_nodes():
+    """Gives `start(peer, active=True, **parameters)`, which runs a companion of that peer's node here.
+
+    What it gives has `stop()`; all end with the block.
+    """
+    running = []
+
+    def start(peer, active=True, **parameters):
+        with transports("UDPv4"):
+            beside, context = Beside(peer), Context()
+            rclpy.init(context=context, domain_id=DOMAIN)
+            values = {"warning_period_s": 0.0, "device": "cpu", "every": 8, "hand_over_s": 0.0} | parameters
+            overrides = [Parameter(name, value=value) for name, value in values.items()]
+            space = beside.base.rpartition("/")[0]
+            node = AdaptationNode(context=context, namespace=space, parameter_overrides=overrides)
+        executor = SingleThreadedExecutor(context=context)
+        executor.add_node(node)
+        thread = threading.Thread(target=executor.spin, daemon=True)
+        thread.start()
+
+        def stop():
+            if (stop, peer) in running:
+                running.remove((stop, peer))
+                executor.shutdown(timeout_sec=5)
+                thread.join(5)
+                node.close()
+                node.destroy_node()
+                rclpy.shutdown(context=context)
+
+        running.append((stop, peer))
+        beside.served, beside.stop = node, stop
+        if active:
+            beside.wait_until_listening()
+        return beside
+
+    try:
+        yield start
+    finally:
+        for stop, _ in list(running):
+            stop()

@@ -1,0 +1,447 @@
+"""The companion beside a perception node, over real DDS, with a small model that is sure of itself."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from bundles import small_bundle
+
+pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+pytest.importorskip("vision_msgs.msg", reason="vision_msgs is not installed")
+
+from adapting import OBJECTS, Beside, adaptation_nodes
+from peer import DOMAIN, perception_nodes, transports
+from sharp_model import keep_reference, sharp_model
+
+from clipoint3d_ros.adaptation.memory import Memory
+from clipoint3d_ros.clip.backbone import load_backbone
+from clipoint3d_ros.clip.bundle import load_bundle, read_meta
+from clipoint3d_ros.evaluation.node_process import COMPANION, Graph, NodeProcess, environment
+from clipoint3d_ros.nodes import adaptation_node
+
+pytestmark = pytest.mark.ros
+
+
+@pytest.fixture(scope="module")
+def sharp(tmp_path_factory):
+    return sharp_model(tmp_path_factory.mktemp("models") / "sharp")
+
+
+@pytest.fixture(scope="module")
+def backbone(sharp):
+    return load_backbone(sharp.backbone, device="cpu")
+
+
+@pytest.fixture
+def reference(sharp, monkeypatch):
+    """Lets a test put another reference in place of the source's."""
+
+    def become(reference):
+        monkeypatch.setattr(adaptation_node, "kept_reference", lambda *_: reference)
+
+    become(sharp.reference)
+    return become
+
+
+@pytest.fixture
+def perceive(sharp):
+    with perception_nodes() as run:
+        yield lambda **more: run(**({"backbone": sharp.backbone, "device": "cpu", "classes": list(sharp.classes)} | more))
+
+
+@pytest.fixture
+def adapt(sharp, reference, tmp_path):
+    """Starts a companion whose folders are the test's own."""
+    own = {"backbone": sharp.backbone, "classes": list(sharp.classes), "live_folder": str(tmp_path / "live"),
+           "state_folder": str(tmp_path / "state")}  # fmt: skip
+    with adaptation_nodes() as run:
+        yield lambda peer, **more: run(peer, **(own | more))
+
+
+def bundles(tmp_path, where="live"):
+    folder = tmp_path / "live" if where == "live" else tmp_path / "state" / "bundles"
+    return sorted(path.name for path in folder.iterdir())
+
+
+def values(verdict):
+    (status,) = verdict.status
+    return {each.key: each.value for each in status.values}
+
+
+# Hand-over
+
+
+def test_what_is_seen_becomes_an_accepted_version_and_reset_gives_the_frozen_model_back_bit_for_bit(
+    perceive, adapt, tmp_path, backbone
+):
+    peer = perceive()
+    beside = adapt(peer)
+    before, frozen = beside.show(1)
+    assert before == frozen, "nothing is live yet"
+    beside.wait_for_version(1)
+    live = peer.parameter("bundle")
+    assert live == str(tmp_path / "live" / "version-000001")
+    assert read_meta(live)["parent"] == 0
+    served = load_bundle(live, backbone)
+    assert served.statistics is not None
+    assert served.network.config.frozen, "tier 1 trains no network"
+
+    adapted, beside_it = beside.show(2)
+    assert beside_it == frozen, "the frozen model answers with every digit as before"
+    assert adapted != frozen
+
+    success, message = beside.call("reset")
+    assert (success, message) == (True, "everything learned is forgotten; perception answers by the frozen model")
+    beside.wait_for_version(0)
+    assert peer.parameter("bundle") == ""
+    assert bundles(tmp_path) == []
+    told = beside.diagnosed(lambda d: d["version"] == "0", "version 0 in the diagnostics")
+    assert told["paused"] == "no"
+    assert beside.served._adapting.companion.live is None
+    assert (len(beside.served._adapting.companion.learned), len(beside.served._adapting.companion.held)) == (0, 0)
+
+    assert beside.call("pause", True)[0]  # else it learns anew at once
+    assert beside.show(3) == (frozen, frozen)
+
+
+def test_sightings_say_what_perception_saw(perceive, adapt, sharp, tmp_path):
+    peer = perceive()
+    beside = adapt(peer, every=1000, learned_log=str(tmp_path / "logs" / "learned.jsonl"))
+    answer, _ = beside.show(7)
+    companion = beside.served._adapting.companion
+    held, learned = companion.held.sightings(), companion.learned.sightings()
+    assert (len(learned), len(held)) == (15, 5)
+    assert {s.track % 4 for s in held} == {0}
+    for sighting in (*held, *learned):
+        assert sharp.classes[sighting.label] == answer[sighting.id][0][0]
+        assert sighting.stamp_s == 7
+        assert sighting.points == 200
+        assert 0.7 < sighting.distance < 2.5
+        assert 0 < sighting.elevation < 0.5, "the sensor looks down on them"
+        assert sighting.logits.argmax() == sighting.label
+        assert sighting.cloud is None, "tier 1 keeps no clouds"
+    lines = [json.loads(line) for line in (tmp_path / "logs" / "learned.jsonl").read_text().splitlines()]
+    assert [line["id"] for line in lines] == list(answer)
+    assert all(line["kept"] and line["class"] == answer[line["id"]][0][0] for line in lines)
+    assert "cloud" not in lines[0]
+
+
+def test_every_verdict_is_published_with_its_numbers(perceive, adapt):
+    beside = adapt(perceive())
+    beside.show()
+    beside.wait_for_version(1)
+    (verdict,) = beside.verdicts
+    assert verdict.status[0].name.endswith("adaptation: verdict")
+    assert verdict.status[0].message == "accepted"
+    told = values(verdict)
+    assert (told["accepted"], told["version"]) == ("true", "1")
+    assert told["held_out"] == "5 (limit 4)"
+    assert told["probe"] == "1 (limit 0.98)"
+    assert set(told) >= {"not_finite", "held_out", "classes", "probe", "drift", "variety", "entropy"}
+    assert beside.diagnosed(lambda d: d["version"] == "1")["verdict"].startswith("accepted [not_finite 0 (limit 0)")
+
+
+def test_a_source_that_helps_nothing_never_goes_live_and_says_so(perceive, adapt, reference, sharp):
+    reference(replace(sharp.reference, helpful=False))
+    peer = perceive()
+    beside = adapt(peer)
+    answer, frozen = beside.show()
+    peer.wait(lambda: beside.verdicts, what="a verdict")
+    assert beside.verdicts[0].status[0].message.endswith("words alone answer")
+    assert beside.version() == 0
+    assert beside.show() == (answer, frozen)
+    assert beside.diagnosis()["anchored"] == "words alone answer"
+
+
+def test_repeated_rejection_takes_the_frozen_model_back(perceive, adapt):
+    peer = perceive()
+    beside = adapt(peer, rejections=2)
+    beside.show()
+    beside.wait_for_version(1)
+    companion = beside.served._adapting.companion
+    companion.held.clear()  # nothing is left to judge by
+    assert [beside.call("adapt")[0] for _ in range(2)] == [False, False]
+    beside.wait_for_version(0)
+    assert peer.parameter("bundle") == ""
+    assert companion.live is None
+    assert beside.call("pause", True)[0]
+    answer, frozen = beside.show()
+    assert answer == frozen
+
+
+# Services
+
+
+def test_pause_adapt_and_save_answer_in_words(perceive, adapt, tmp_path):
+    peer = perceive()
+    beside = adapt(peer, every=1000)
+    success, message = beside.call("adapt")
+    assert not success
+    assert message.startswith("rejected: only 0 held-out objects to judge by; the memory holds 0 class(es) only [")
+
+    assert beside.call("pause", True) == (True, "nothing is learned until ~/pause is called with false")
+    beside.show()
+    assert len(beside.served._adapting.companion.learned) == 0
+    told = beside.diagnosed(lambda d: d["paused"] == "asked to")
+    assert told["message"] == "paused: asked to"
+    assert told["level"] == b"\x01"
+
+    assert beside.call("pause", False) == (True, "learning goes on")
+    beside.show()
+    assert len(beside.served._adapting.companion.learned) == 15
+    success, message = beside.call("adapt")
+    assert success
+    assert message.startswith("accepted [")
+    beside.wait_for_version(1)
+    assert beside.call("save") == (True, f"saved in {tmp_path / 'state'}")
+    assert bundles(tmp_path, "state") == ["version-000001"]
+    saved = Memory()
+    saved.restore(tmp_path / "state" / "learned.safetensors", beside_meaning(beside))
+    assert len(saved) == 15
+
+
+def beside_meaning(beside):
+    adapting = beside.served._adapting
+    return " ".join([adapting.card.checksum, *adapting.classes.names])
+
+
+def test_before_it_is_configured_services_say_so(perceive, adapt):
+    beside = adapt(perceive(), active=False, autostart=False)
+    assert beside.call("adapt") == (False, "nothing is loaded yet; configure the node")
+    assert beside.call("save") == (False, "nothing is loaded yet; configure the node")
+    assert beside.call("reset") == (False, "nothing is loaded yet, so there is nothing to reset")
+    assert beside.diagnosis()["state"] == "unconfigured"
+
+
+def test_what_cannot_be_saved_or_removed_is_said_and_the_node_lives_on(perceive, adapt, tmp_path, monkeypatch):
+    peer = perceive()
+    beside = adapt(peer)
+    beside.show()
+    beside.wait_for_version(1)
+    (tmp_path / "state" / "learned.safetensors").unlink(missing_ok=True)
+    (tmp_path / "state" / "learned.safetensors").mkdir()
+    success, message = beside.call("save")
+    assert not success
+    assert "learned.safetensors" in message
+    success, message = beside.call("reset")
+    assert not success
+    assert "learned.safetensors" in message
+    beside.wait_for_version(0)
+    assert beside.diagnosis()["state"] == "active"
+
+
+# Its life
+
+
+def test_restarted_it_goes_on_from_the_last_accepted_version(perceive, adapt, tmp_path):
+    peer = perceive()
+    first = adapt(peer)
+    first.show()
+    first.wait_for_version(1)
+    adapted, _ = first.show()
+    peer.wait(lambda: (first.version() or 0) >= 2, what="a second version")
+    last = first.version()
+    live = first.served._adapting.companion.live
+    first.stop()
+    assert len(bundles(tmp_path, "state")) == 1, "its end saves what was live"
+    assert peer.reset().success  # perception, too, started anew
+    first.wait_for_version(0)
+
+    again = adapt(peer)
+    again.wait_for_version(last)
+    companion = again.served._adapting.companion
+    for name, part in vars(live).items():
+        np.testing.assert_array_equal(getattr(companion.live, name), part)
+    assert len(companion.learned) >= 15, "what was remembered is there again"
+    again._sec = 1000
+    again.show()
+    again.wait_for_version(last + 1)
+
+
+def test_restarted_beside_a_perception_that_still_serves_its_version_it_can_take_it_back(perceive, adapt):
+    peer = perceive()
+    first = adapt(peer)
+    first.show()
+    first.wait_for_version(1)
+    first.stop()
+    again = adapt(peer)
+    assert again.diagnosed(lambda d: d["version"] == "1", "the version that is served")["paused"] == "no"
+    assert again.call("reset")[0]
+    again.wait_for_version(0)
+    assert peer.parameter("bundle") == ""
+
+
+def test_a_perception_started_anew_is_given_what_was_live(perceive, adapt):
+    peer = perceive()
+    beside = adapt(peer)
+    beside.show()
+    beside.wait_for_version(1)
+    for transition in ("deactivate", "cleanup"):
+        assert peer.transition(transition)
+    peer.served._config = replace(peer.served._config, bundle="")  # as a new process would have it
+    for transition in ("configure", "activate"):
+        assert peer.transition(transition)
+    beside.wait_for_version(0)
+    beside.wait_for_version(1)
+
+
+def test_without_perception_it_waits_and_says_so(perceive, adapt, capfd):
+    peer = perceive()
+    beside = adapt(peer, perception="elsewhere", active=False)
+    told = beside.diagnosed(lambda d: d["state"] == "active")
+    assert (told["frames"], told["version"], told["verdict"]) == ("0", "0", "none yet")
+    assert not beside.served._set_bundle("/some/bundle", 1)
+    assert "no node 'elsewhere' to hand adapter version 1 to; it waits" in capfd.readouterr().err
+    assert peer.parameter("bundle") == ""
+
+
+def test_a_bundle_of_somebody_else_s_pauses_it_in_words(perceive, adapt, backbone, sharp, tmp_path):
+    peer = perceive()
+    beside = adapt(peer)
+    beside.show()
+    beside.wait_for_version(1)
+    theirs = small_bundle(tmp_path / "theirs", backbone, sharp.classes, version=50)
+    assert peer.set(bundle=str(theirs)) == (True, "")
+    told = beside.diagnosed(lambda d: d["paused"] != "no")
+    assert told["paused"] == (
+        f"perception's bundle was set to '{theirs}' by someone else; call ~/pause with false to go on"
+    )
+    before = len(beside.served._adapting.companion.learned)
+    beside.show()
+    assert len(beside.served._adapting.companion.learned) == before
+    assert beside.version() == 50, "what somebody chose is left in place"
+    assert beside.call("pause", False)[0]
+    beside.show()
+    assert len(beside.served._adapting.companion.learned) == before, "features of another network were learned from"
+    assert "version 50" in beside.diagnosed(lambda d: d["paused"] == "no")["message"]
+
+
+def test_perception_s_own_reset_is_respected(perceive, adapt):
+    peer = perceive()
+    beside = adapt(peer)
+    beside.show()
+    beside.wait_for_version(1)
+    assert peer.reset().success
+    beside.wait_for_version(0)
+    assert "set to '' by someone else" in beside.diagnosed(lambda d: d["paused"] != "no")["paused"]
+    answer, frozen = beside.show()
+    assert answer == frozen
+
+
+def test_hand_overs_in_quick_succession_are_all_its_own(perceive, adapt):
+    peer = perceive()
+    beside = adapt(peer, every=4)
+    for _ in range(8):
+        beside.show()
+    assert beside.version() >= 6
+    assert beside.diagnosis()["paused"] == "no"
+
+
+def test_classes_that_perception_changes_pause_it(perceive, adapt):
+    peer = perceive()
+    beside = adapt(peer)
+    assert peer.set(classes=["hat", "shoe"]) == (True, "")
+    assert "perception's classes were changed" in beside.diagnosed(lambda d: d["paused"] != "no")["paused"]
+
+
+def test_objects_of_classes_it_does_not_have_are_not_learned_from_and_it_says_so(perceive, adapt, capfd):
+    peer = perceive(classes=["hat", "shoe"])
+    beside = adapt(peer)
+    beside.show()
+    assert len(beside.served._adapting.companion.learned) == 0
+    assert beside.verdicts == []
+    said = capfd.readouterr().err
+    assert "is none of this node's classes" in said
+    assert "give both nodes the same" in said
+
+
+def test_features_of_another_width_are_refused_in_words(perceive, adapt, capfd):
+    beside = adapt(perceive())
+    adapting = beside.served._adapting
+    beside.served._adapting = adapting._replace(companion=other_width(adapting.companion))
+    beside.show()
+    assert "perception's features have 32 channels, this node's backbone 16" in capfd.readouterr().err
+    assert beside.diagnosis()["failed"] == "1"
+
+
+def other_width(companion):
+    companion.text = companion.text[:, :16]
+    return companion
+
+
+def test_a_jump_back_in_time_forgets_what_was_remembered(perceive, adapt):
+    peer = perceive()
+    beside = adapt(peer, every=1000)
+    for sec in (1000, 1010):
+        beside.show(sec)
+    companion = beside.served._adapting.companion
+    assert (len(companion.learned), len(companion.held)) == (30, 10)
+    beside.show(5, seed=3)
+    assert (len(companion.learned), len(companion.held)) == (15, 5)
+    assert {s.stamp_s for s in (*companion.learned.sightings(), *companion.held.sightings())} == {5}
+
+
+def test_a_bag_that_loops_is_one_world(perceive, adapt):
+    peer = perceive()
+    beside = adapt(peer)
+    for _ in range(3):
+        for sec in (1, 11):
+            beside.show(sec)
+            assert len(beside.served._adapting.companion.learned) <= 2 * OBJECTS
+    told = beside.diagnosis()
+    assert (told["paused"], told["failed"], told["incomplete"]) == ("no", "0", "0")
+    assert beside.version() >= 3
+
+
+def test_a_state_folder_of_other_classes_is_left_alone_in_words(perceive, adapt, sharp, tmp_path, capfd):
+    peer = perceive()
+    beside = adapt(peer)
+    beside.show()
+    beside.wait_for_version(1)
+    beside.stop()
+    swapped = adapt(peer, classes=list(reversed(sharp.classes)))
+    companion = swapped.served._adapting.companion
+    assert companion.live is None
+    assert len(companion.learned) == 0
+    assert "what was remembered is not taken over" in capfd.readouterr().err
+
+
+def test_a_source_that_cannot_be_read_is_a_configure_failure_in_words(perceive, sharp, tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with adaptation_nodes() as run:
+        beside = run(perceive(), active=False, backbone=sharp.backbone, classes=list(sharp.classes),
+                     source="classes:/nowhere", state_folder=str(tmp_path), live_folder=str(tmp_path / "live"))  # fmt: skip
+        assert beside.diagnosis()["state"] == "unconfigured"
+        beside.peer.wait(lambda: "cannot configure" in capfd.readouterr().err, what="a sentence")
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_leaves_perception_answering_and_a_state_that_loads(
+    perceive, sharp, tmp_path, monkeypatch, backbone
+):
+    keep_reference(sharp, monkeypatch, tmp_path / "cache", list(sharp.classes))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    peer = perceive()
+    beside, versions = Beside(peer), []
+    own = {"backbone": sharp.backbone, "classes": list(sharp.classes), "device": "cpu", "every": 4,
+           "hand_over_s": 0.0, "save_s": 1.0, "live_folder": str(tmp_path / "live"),
+           "state_folder": str(tmp_path / "state")}  # fmt: skip
+    graph = Graph(DOMAIN, peer.base.rpartition("/")[0])
+    for life in range(3):
+        with transports("UDPv4"), environment(graph.environment()), NodeProcess(graph, own, COMPANION) as node:
+            beside.wait_until_listening()
+            before = beside.version() or 0
+            for _ in range(2 + life):
+                beside.show()
+            peer.wait(lambda b=before: (beside.version() or 0) > b, what="another version")
+            node._process.kill()
+            node._process.wait()
+        answer, frozen = beside.answer_alone()
+        assert len(answer) == len(frozen) == OBJECTS
+        versions.append(beside.version())
+        loaded = load_bundle(peer.parameter("bundle"), backbone)
+        assert loaded.version == versions[-1]
+    assert versions == sorted(set(versions)), "every life goes on from the last one's version"
