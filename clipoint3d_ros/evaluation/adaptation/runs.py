@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
-from functools import lru_cache
-from multiprocessing import get_context
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +15,7 @@ from clipoint3d_ros.adaptation.config import Recipe
 from clipoint3d_ros.evaluation.adaptation.looking import Looks
 from clipoint3d_ros.evaluation.adaptation.methods import Method, Task, find
 from clipoint3d_ros.evaluation.adaptation.protocol import Protocol
+from clipoint3d_ros.evaluation.processes import in_processes
 from clipoint3d_ros.pretraining.config import fingerprint
 
 FORMAT = 3  # of the results on disk; a change of what a method does makes old ones unused
@@ -90,29 +88,7 @@ def run_all(plan: Plan, jobs: int, told: Callable[[], object] = lambda: None) ->
         ChildProcessError: a process was killed.
     """
     cells = plan.cells(len(protocols_of(plan)))
-    found: dict[Cell, Looks] = {}
-    if jobs <= 1:
-        for cell in cells:
-            found[cell] = run_cell(plan, cell)
-            told()
-        return found
-    threads = max((os.cpu_count() or 1) // jobs, 1)
-    # Spawned, not forked: open3d's and torch's threads do not survive a fork.
-    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_threads, initargs=(threads,)) as pool:
-        waiting = {pool.submit(run_cell, plan, cell): cell for cell in cells}
-        try:
-            for done in as_completed(waiting):
-                found[waiting[done]] = done.result()
-                told()
-        except BrokenProcessPool:
-            raise ChildProcessError(
-                f"one of {jobs} processes died, most likely for lack of memory; finished cells are kept in "
-                f"{plan.cache}, so run it again with fewer --jobs"
-            ) from None
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)  # else the failure shows after all other cells
-            raise
-    return {cell: found[cell] for cell in cells}
+    return in_processes(partial(run_cell, plan), cells, jobs, plan.cache, told)
 
 
 def run_cell(plan: Plan, cell: Cell) -> Looks:
@@ -148,7 +124,3 @@ def _backbone(start: Start, device: str | None):  # type: ignore[no-untyped-def]
     from clipoint3d_ros.clip.backbone import load_backbone
 
     return load_backbone(start.name, start.pretrained, device)
-
-
-def _threads(count: int) -> None:
-    torch.set_num_threads(count)

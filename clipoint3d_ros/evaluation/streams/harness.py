@@ -5,11 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
-from multiprocessing import get_context
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +16,7 @@ import torch
 from clipoint3d_ros.clip.backbone import load_backbone
 from clipoint3d_ros.clip.bundle import BundleError
 from clipoint3d_ros.evaluation.adaptation.runs import Start
+from clipoint3d_ros.evaluation.processes import in_processes
 from clipoint3d_ros.evaluation.streams.encoding import Encoded, Pooled, encode, look_at, model_checksum, pool_views
 from clipoint3d_ros.evaluation.streams.methods import find_methods
 from clipoint3d_ros.evaluation.streams.online import Look, Online, Seen, Setting, softmax
@@ -144,29 +142,7 @@ def run_all(plan: Plan, cells: list[Cell], jobs: int = 1, told: Callable[[], obj
         ChildProcessError: a process was killed.
     """
     prepare(plan, cells)
-    found: dict[Cell, Run] = {}
-    if jobs <= 1:
-        for cell in cells:
-            found[cell] = run_cell(plan, cell)
-            told()
-        return found
-    threads = max((os.cpu_count() or 1) // jobs, 1)
-    # Spawned, not forked: open3d's and torch's threads do not survive a fork.
-    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_threads, initargs=(threads,)) as pool:
-        waiting = {pool.submit(run_cell, plan, cell): cell for cell in cells}
-        try:
-            for done in as_completed(waiting):
-                found[waiting[done]] = done.result()
-                told()
-        except BrokenProcessPool:
-            raise ChildProcessError(
-                f"one of {jobs} processes died, most likely for lack of memory; finished runs are kept in "
-                f"{plan.cache}, so run it again with fewer --jobs"
-            ) from None
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)  # else the failure shows after all other cells
-            raise
-    return {cell: found[cell] for cell in cells}
+    return in_processes(partial(run_cell, plan), cells, jobs, plan.cache, told)
 
 
 def run_cell(plan: Plan, cell: Cell) -> Run:
@@ -402,7 +378,3 @@ def _fits(plan: Plan, start: Start) -> bool:
 
 def _on_gpu(device: str | None) -> bool:
     return torch.device(device).type != "cpu" if device else torch.cuda.is_available()
-
-
-def _threads(count: int) -> None:
-    torch.set_num_threads(count)

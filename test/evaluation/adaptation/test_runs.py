@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from clipoint3d_ros.clip.backbone import WEIGHTS_FILE
 from clipoint3d_ros.commands.benchmark_adaptation import ScenesTable
+from clipoint3d_ros.evaluation import processes
 from clipoint3d_ros.evaluation.adaptation import runs
 from clipoint3d_ros.evaluation.adaptation.looking import Looks
 from clipoint3d_ros.evaluation.adaptation.methods import Method
@@ -145,7 +146,7 @@ def test_progress_is_told_after_each_cell(made, plan):
 
 def test_a_failure_is_told_before_the_cells_that_wait(made, plan, monkeypatch):
     """Threads stand in for processes, one at a time."""
-    monkeypatch.setattr(runs, "ProcessPoolExecutor", lambda jobs, *_, **__: ThreadPoolExecutor(1))
+    monkeypatch.setattr(processes, "ProcessPoolExecutor", lambda jobs, *_, **__: ThreadPoolExecutor(1))
     made.fail_at = 0
     plan = replace(plan, methods=("ours",), seeds=tuple(range(60)))
     with pytest.raises(RuntimeError, match="killed"):
@@ -154,14 +155,14 @@ def test_a_failure_is_told_before_the_cells_that_wait(made, plan, monkeypatch):
 
 
 def test_a_process_that_died_is_told_in_a_sentence(made, plan, monkeypatch):
-    monkeypatch.setattr(runs, "ProcessPoolExecutor", lambda jobs, *_, **__: ThreadPoolExecutor(1))
+    monkeypatch.setattr(processes, "ProcessPoolExecutor", lambda jobs, *_, **__: ThreadPoolExecutor(1))
     made.fail_at, made.failure = 1, BrokenProcessPool("terminated abruptly")
     with pytest.raises(ChildProcessError, match=r"one of 2 processes died.*cache, so run it again with fewer --jobs"):
         run_all(plan, 2)
 
 
 def test_cells_come_in_the_plans_order_whoever_finished_first(made, plan, monkeypatch):
-    monkeypatch.setattr(runs, "ProcessPoolExecutor", lambda jobs, *_, **__: ThreadPoolExecutor(3))
+    monkeypatch.setattr(processes, "ProcessPoolExecutor", lambda jobs, *_, **__: ThreadPoolExecutor(3))
     assert list(run_all(plan, 3)) == plan.cells(1)
 
 
