@@ -8,7 +8,6 @@ when this node ends, however it ends.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import threading
@@ -18,13 +17,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import rclpy
 import torch
 from diagnostic_msgs.msg import DiagnosticArray
-from rcl_interfaces.msg import Parameter as ParameterMessage
-from rcl_interfaces.msg import ParameterEvent, ParameterValue, SetParametersResult
-from rcl_interfaces.srv import SetParameters
+from rcl_interfaces.msg import ParameterEvent, SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from sensor_msgs.msg import Image
@@ -48,11 +44,12 @@ from clipoint3d_ros.clip.text import class_features
 from clipoint3d_ros.datasets.domains import read_domain
 from clipoint3d_ros.nodes.adaptation_config import AdaptationConfig
 from clipoint3d_ros.nodes.diagnostics import Throttle, as_message, memory
-from clipoint3d_ros.nodes.evidence import COLUMNS, read_rows
+from clipoint3d_ros.nodes.hand_over import HandOver
 from clipoint3d_ros.nodes.inbox import Worker
 from clipoint3d_ros.nodes.parameters import ParameterError, changed, declare
 from clipoint3d_ros.nodes.perception_node import LATCHED, RELIABLE, sentence
 from clipoint3d_ros.nodes.program import run
+from clipoint3d_ros.nodes.sightings import Parts, log_sighting, sightings
 from clipoint3d_ros.nodes.stamps import nanoseconds
 from clipoint3d_ros.recognition.classifier import read_classes
 from clipoint3d_ros.recognition.tracks import Tracker
@@ -61,17 +58,6 @@ from clipoint3d_ros.resources import config_file
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 FROZEN = 0
 _WAITING = 20  # frames whose parts may be on their way
-_ANSWER_S = 10.0  # for perception to load a bundle and say whether it will
-_LOG_BYTES = 50 << 20  # of the log of what was learned from, which then starts again beside its predecessor
-
-
-class Parts(NamedTuple):
-    """What perception says of one stamp."""
-
-    detections: Detection3DArray
-    features: Image
-    evidence: Image
-    objects: Image | None = None  # their clouds, where these are learned from
 
 
 class Adapting(NamedTuple):
@@ -108,7 +94,6 @@ class AdaptationNode(LifecycleNode):
         self._paused = ""
         self._handed_s = self._saved_s = 0.0
         self._frames = self._missed = self._trouble_count = 0
-        self._expected = ""  # what perception's `bundle` was last set to from here
         self._restart: tuple[str, int] | None = None  # what was live when this node last ran
         self._budget = Budget(self._config.duty_cycle)
         self.add_on_set_parameters_callback(self._on_parameters)
@@ -119,7 +104,7 @@ class AdaptationNode(LifecycleNode):
         self.create_service(Trigger, "~/adapt", self._on_adapt)
         self.create_service(Trigger, "~/save", self._on_save)
         self.create_service(Trigger, "~/reset", self._on_reset)
-        self._setter: Any = self.create_client(SetParameters, f"{self._config.perception}/set_parameters")
+        self._hand = HandOver(self, self._config.perception)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._tick = self.create_timer(1.0, self._on_tick, clock=steady)
         self._inputs: list[Any] = []
@@ -156,64 +141,14 @@ class AdaptationNode(LifecycleNode):
         adapting = self._adapting
         if adapting is None or self._paused:
             return
-        sightings = self._sightings(parts, adapting)
+        seen = sightings(parts, adapting.classes.names, adapting.companion, self._tracker, self._mine)
         with self._budget.spending(), self._lock:
-            for sighting in sightings:
-                reason = adapting.companion.observe(sighting)
-                self._log(adapting, sighting, reason)
+            for sighting in seen:
+                self._log(adapting, sighting, adapting.companion.observe(sighting))
             due = adapting.companion.due and time.monotonic() - self._handed_s >= self._config.hand_over_s
             candidate = adapting.companion.propose() if due and self._budget.allows() else None
         if candidate is not None:
             self._conclude(adapting, candidate)
-
-    def _sightings(self, parts: Parts, adapting: Adapting) -> list[Sighting]:
-        """The objects of one stamp that were named and can be learned from by this companion's features."""
-        features, evidence = read_rows(parts.features), read_rows(parts.evidence)
-        detections = parts.detections.detections
-        if not len(features) == len(evidence) == len(detections) or evidence.shape[1:] != (len(COLUMNS),):
-            raise ValueError(
-                f"perception sent {len(detections)} detections, {len(features)} features and evidence of shape "
-                f"{evidence.shape}; it must be of the same version of clipoint3d_ros as this node"
-            )
-        text, scale = adapting.companion.text, adapting.companion.scale
-        if len(features) and features.shape[1] != text.shape[1]:
-            raise ValueError(
-                f"perception's features have {features.shape[1]} channels, this node's backbone {text.shape[1]}; give "
-                "both nodes the same backbone"
-            )
-        clouds = None if parts.objects is None else read_rows(parts.objects).reshape(len(detections), -1, 3)
-        stamp_s = nanoseconds(parts.detections.header.stamp) / 1e9
-        boxes = [detection.bbox for detection in detections]
-        centres = [(b.center.position.x, b.center.position.y, b.center.position.z) for b in boxes]
-        sizes = [(b.size.x, b.size.y, b.size.z) for b in boxes]
-        tracks = self._tracker.update(
-            stamp_s, [d.id for d in detections], np.reshape(centres, (-1, 3)), np.reshape(sizes, (-1, 3))
-        )
-        logits = scale * features @ text.numpy().T
-        found = []
-        for row, (detection, track) in enumerate(zip(detections, tracks, strict=True)):
-            told = dict(zip(COLUMNS, evidence[row].tolist(), strict=True))
-            name = detection.results[0].hypothesis.class_id if detection.results else ""
-            if name not in adapting.classes.names or int(told["version"]) not in self._mine:
-                continue  # unknown, of classes that have just changed, or by a model whose features are others
-            found.append(
-                Sighting(
-                    stamp_s=stamp_s,
-                    track=track,
-                    id=detection.id,
-                    label=adapting.classes.names.index(name),
-                    feature=features[row],
-                    logits=logits[row],
-                    entropy=told["entropy"],
-                    agreement=told["agreement"],
-                    familiarity=told["familiarity"],
-                    points=int(told["points"]),
-                    elevation=told["elevation"],
-                    distance=told["distance"],
-                    cloud=None if clouds is None else clouds[row],
-                )
-            )
-        return found
 
     # Tier 2, in a thread of its own
 
@@ -306,22 +241,10 @@ class AdaptationNode(LifecycleNode):
 
     def _set_bundle(self, path: str, version: int) -> bool:
         """Set perception's `bundle`; whether it took it."""
-        if not self._setter.wait_for_service(timeout_sec=1.0):
-            self._warn("absent", f"no node '{self._config.perception}' to hand adapter version {version} to; it waits")
-            return False
-        value = ParameterValue(type=4, string_value=path)  # PARAMETER_STRING
-        request = SetParameters.Request(parameters=[ParameterMessage(name="bundle", value=value)])
-        self._expected = path
-        done = threading.Event()
-        future = self._setter.call_async(request)
-        future.add_done_callback(lambda _: done.set())
-        if not done.wait(_ANSWER_S):
-            self._warn("late", f"perception did not answer within {_ANSWER_S:g} s when given version {version}")
-            return False
-        answered: Any = future.result()
-        result = answered.results[0]
-        if not result.successful:
-            self._warn("refused", f"perception refused adapter version {version}: {result.reason}")
+        refused = self._hand.give(path)
+        if refused:
+            what = f"adapter version {version}" if version else "the frozen model"
+            self._warn("hand-over", f"{what} was not handed over: {refused}")
             return False
         self._live = version
         self.get_logger().info(f"perception answers by {'adapter version ' + str(version) if version else 'frozen'}")
@@ -333,18 +256,10 @@ class AdaptationNode(LifecycleNode):
 
     def _on_parameter_event(self, event: ParameterEvent) -> None:
         """Somebody else gave perception a bundle or other classes: that is respected, not overwritten."""
-        own = self.get_namespace().rstrip("/") + "/" + self._config.perception
-        if event.node != own:
-            return
-        for parameter in event.changed_parameters:
-            given = parameter.value.string_value
-            if parameter.name == "bundle" and given != self._expected:
-                self._live = FROZEN
-                self._pause(
-                    f"perception's bundle was set to '{given}' by someone else; call ~/pause with false to go on"
-                )
-            if parameter.name == "classes":
-                self._pause("perception's classes were changed; give this node the same, clean it up and configure it")
+        why = self._hand.set_by_others(event)
+        if why:
+            self._live = self._live if "classes" in why else FROZEN
+            self._pause(why)
 
     # Lifecycle
 
@@ -647,25 +562,9 @@ class AdaptationNode(LifecycleNode):
         """One line a sighting: what was learned from and what was not, without any cloud."""
         if not self._config.learned_log:
             return
-        line = {
-            "stamp": sighting.stamp_s,
-            "id": sighting.id,
-            "track": sighting.track,
-            "class": adapting.classes.names[sighting.label],
-            "entropy": round(sighting.entropy, 4),
-            "agreement": round(sighting.agreement, 4),
-            "familiarity": round(sighting.familiarity, 4),
-            "points": sighting.points,
-            "kept": not reason,
-            "reason": reason,
-        }
         path = Path(self._config.learned_log)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if path.is_file() and path.stat().st_size > _LOG_BYTES:
-                path.replace(path.with_name(f"{path.name}.1"))
-            with path.open("a") as file:
-                file.write(json.dumps(line) + "\n")
+            log_sighting(path, sighting, adapting.classes.names[sighting.label], reason)
         except OSError as error:
             self._warn("log", f"cannot write {path}: {error}")
 
