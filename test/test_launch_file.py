@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 
 FILE = Path(__file__).resolve().parents[1] / "launch" / "perception.launch.py"
-ARGUMENTS = {"input", "bundle", "classes", "params_file", "adaptation", "autostart", "device"}
+ARGUMENTS = {"input", "bundle", "classes", "params_file", "adaptation", "one_process", "autostart", "device"}
 TRANSPORTS = "FASTDDS_BUILTIN_TRANSPORTS"
 
 pytest.importorskip("launch.actions", reason="launch is not installed: it comes with a ROS 2 installation")
 pytest.importorskip("launch_ros.actions", reason="launch_ros is not installed: it comes with a ROS 2 installation")
 
 import launch  # noqa: E402
-from launch_ros.actions import LifecycleNode  # noqa: E402
+from launch_ros.actions import LifecycleNode, Node  # noqa: E402
+from launch_ros.utilities import evaluate_parameters  # noqa: E402
 
 
 @pytest.fixture
@@ -53,23 +54,42 @@ def test_it_starts_the_lifecycle_node(module, context):
     assert (node.node_package, node.node_executable) == ("clipoint3d_ros", "perception_node")
 
 
+def parameters(context, node):
+    """Those that were given as arguments, beside the parameter file."""
+    given = [each for each in evaluate_parameters(context, node._Node__parameters) if isinstance(each, dict)]
+    return {name: value for each in given for name, value in each.items()}
+
+
 def test_a_bundle_is_passed_to_the_node_and_an_empty_one_leaves_it_to_the_parameter_file(module, context):
-    def parameters():
-        from launch_ros.utilities import evaluate_parameters
-
-        (node,) = module.perception(context)
-        given = [each for each in evaluate_parameters(context, node._Node__parameters) if isinstance(each, dict)]
-        return {name: value for each in given for name, value in each.items()}
-
-    assert "bundle" not in parameters()
+    assert "bundle" not in parameters(context, *module.perception(context))
     context.launch_configurations["bundle"] = "/some/bundle 2"
-    assert parameters()["bundle"] == "/some/bundle 2"
+    assert parameters(context, *module.perception(context))["bundle"] == "/some/bundle 2"
 
 
-def test_adaptation_is_refused_in_words(module, context):
-    context.launch_configurations["adaptation"] = "statistics"
-    with pytest.raises(RuntimeError, match="adaptation:=statistics is not served by this version"):
-        module.perception(context)
+@pytest.mark.parametrize("mode", ["statistics", "gradient"])
+def test_adaptation_starts_a_second_lifecycle_node_with_what_both_share(module, context, mode):
+    given = {"adaptation": mode, "classes": "mug, can", "bundle": "/some/bundle", "device": "cpu", "autostart": "false"}
+    context.launch_configurations.update(given)
+    node, companion = module.perception(context)
+    assert all(isinstance(each, LifecycleNode) for each in (node, companion))
+    assert (node.node_executable, companion.node_executable) == ("perception_node", "adaptation_node")
+    shared = {"classes": "mug, can", "device": "cpu", "autostart": False}
+    assert parameters(context, node) == {**shared, "bundle": "/some/bundle"}
+    assert parameters(context, companion) == {**shared, "mode": mode}
+
+
+def test_both_nodes_in_one_process_are_one_program(module, context):
+    context.launch_configurations.update({"adaptation": "statistics", "one_process": "true", "classes": "mug"})
+    (both,) = module.perception(context)
+    assert isinstance(both, Node)
+    assert both.node_executable == "robot_nodes"
+    assert parameters(context, both) == {"classes": "mug", "mode": "statistics"}
+
+
+def test_without_adaptation_one_process_is_the_perception_node_alone(module, context):
+    context.launch_configurations["one_process"] = "true"
+    (node,) = module.perception(context)
+    assert node.node_executable == "perception_node"
 
 
 @pytest.mark.parametrize(("before", "after"), [(None, "LARGE_DATA"), ("UDPv4", "UDPv4")])

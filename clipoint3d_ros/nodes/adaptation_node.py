@@ -52,6 +52,7 @@ from clipoint3d_ros.nodes.program import run
 from clipoint3d_ros.nodes.sightings import Parts, log_sighting, sightings
 from clipoint3d_ros.nodes.stamps import nanoseconds
 from clipoint3d_ros.recognition.classifier import read_classes
+from clipoint3d_ros.recognition.recognition import UNKNOWN
 from clipoint3d_ros.recognition.tracks import Tracker
 from clipoint3d_ros.resources import config_file
 
@@ -141,7 +142,16 @@ class AdaptationNode(LifecycleNode):
         adapting = self._adapting
         if adapting is None or self._paused:
             return
-        seen = sightings(parts, adapting.classes.names, adapting.companion, self._tracker, self._mine)
+        names = adapting.classes.names
+        strange = {d.results[0].hypothesis.class_id for d in parts.detections.detections if d.results}
+        strange -= {*names, UNKNOWN}
+        if strange:
+            self._warn(
+                "classes",
+                f"'{min(strange)}' is none of this node's classes {', '.join(names)}, but perception "
+                "answers it; give both nodes the same",
+            )
+        seen = sightings(parts, names, adapting.companion, self._tracker, self._mine)
         with self._budget.spending(), self._lock:
             for sighting in seen:
                 self._log(adapting, sighting, adapting.companion.observe(sighting))
@@ -228,12 +238,15 @@ class AdaptationNode(LifecycleNode):
         else:
             write = partial(save_statistics, card=adapting.card, **told)
         try:
-            path = adapting.store.put(version, write)
+            with self._lock:
+                if adapting.companion.live is not candidate.statistics:
+                    return  # forgotten in the meantime, by ~/reset
+                path = adapting.store.put(version, write)
+                self._version = version
+                self._mine.add(version)
         except (StoreError, BundleError) as error:
             self._warn("store", f"an accepted adapter could not be written, so nothing changes: {error}")
             return
-        self._version = version
-        self._mine.add(version)
         self._handed_s = time.monotonic()
         self._set_bundle(str(path), version)
         if time.monotonic() - self._saved_s >= self._config.save_s:
@@ -246,13 +259,16 @@ class AdaptationNode(LifecycleNode):
             what = f"adapter version {version}" if version else "the frozen model"
             self._warn("hand-over", f"{what} was not handed over: {refused}")
             return False
-        self._live = version
+        self._live, self._restart = version, None
         self.get_logger().info(f"perception answers by {'adapter version ' + str(version) if version else 'frozen'}")
         return True
 
     def _on_vision_info(self, info: VisionInfo) -> None:
-        """Perception that was started anew answers by the frozen model; it gets what was live."""
+        """Perception that was started anew answers by the frozen model; it gets what was live. One that still answers
+        by what this node gave it in an earlier life is known to."""
         self._served = int(info.database_version)
+        if self._served != FROZEN and self._served in self._mine:
+            self._live, self._restart = self._served, None
 
     def _on_parameter_event(self, event: ParameterEvent) -> None:
         """Somebody else gave perception a bundle or other classes: that is respected, not overwritten."""
@@ -455,8 +471,12 @@ class AdaptationNode(LifecycleNode):
         if adapting is None:
             response.success, response.message = False, "nothing is loaded yet; configure the node"
             return response
-        with self._lock:
-            candidate = adapting.companion.propose()
+        try:
+            with self._lock:
+                candidate = adapting.companion.propose()
+        except Exception as error:  # a service that fails must not end the node
+            response.success, response.message = False, sentence(error)
+            return response
         # Perception answers through this node's executor, which is busy with this very call.
         threading.Thread(target=self._conclude, args=(adapting, candidate), daemon=True).start()
         response.success, response.message = candidate.verdict.accepted, str(candidate.verdict)
@@ -476,18 +496,23 @@ class AdaptationNode(LifecycleNode):
         if adapting is None:
             response.success, response.message = False, "nothing is loaded yet, so there is nothing to reset"
             return response
+        wrong = ""
         with self._lock:
             adapting.companion.forget()
-            adapting.store.clear()
             self._tracker.clear()
             self._back_to_frozen(adapting)
-        for name in ("learned", "held"):
-            (adapting.folder / f"{name}.safetensors").unlink(missing_ok=True)
+            try:
+                adapting.store.clear()
+                for name in ("learned", "held"):
+                    (adapting.folder / f"{name}.safetensors").unlink(missing_ok=True)
+            except OSError as error:  # the next start may find what was learned
+                wrong = str(error)
         self._paused, self._restart = "", None
-        if self._live != FROZEN:
-            threading.Thread(target=self._set_bundle, args=("", FROZEN), daemon=True).start()
-        response.success = True
-        response.message = "everything learned is forgotten; perception answers by the frozen model"
+        threading.Thread(
+            target=self._set_bundle, args=("", FROZEN), daemon=True
+        ).start()  # a hand-over may be under way
+        response.success = not wrong
+        response.message = wrong or "everything learned is forgotten; perception answers by the frozen model"
         return response
 
     # What the node says of itself
@@ -528,6 +553,10 @@ class AdaptationNode(LifecycleNode):
         values["verdict"] = "none yet" if self._verdict is None else str(self._verdict)
         self._hold_limits()
         summary = (self._paused and f"paused: {self._paused}") or f"adapter version {self._live}"
+        if not self._paused and self._served is not None and self._served not in self._mine:
+            summary = (
+                f"perception serves version {self._served}, not of this node: nothing is learned from its features"
+            )
         self._diagnostics.publish(self._message("adaptation", summary, values, warn=bool(self._paused)))
 
     def _give_again(self, adapting: Adapting) -> None:

@@ -154,7 +154,7 @@ def test_the_report_is_a_page_with_its_pictures(tmp_path, bag, backbone, capsys)
     [
         (["--bundle", "b"], "b' is no bundle: it has no bundle.json"),
         (["--bundle", "b", "--classes", "mug"], "b' is no bundle: it has no bundle.json"),
-        (["--adapt", "statistics"], "--adapt statistics: this version does not adapt yet"),
+        (["--adapt", "statistics"], "--adapt statistics starts from the frozen model and needs both nodes"),
         (["--pretrained", "openai"], "needs the --backbone"),
         (["--rate", "0"], "--rate must be above 0"),
         (["--timeout", "nan"], "--timeout must be above 0"),
@@ -176,6 +176,15 @@ def test_what_cannot_be_evaluated_is_said_in_words(tmp_path, bag, capsys, words,
     figures_of(tmp_path, bag, "--offline", *words, code=1)
     assert said in capsys.readouterr().err
     assert not (tmp_path / "figures.json").exists()
+
+
+@pytest.mark.parametrize("mode", ["statistics", "gradient"])
+def test_a_companion_starts_from_the_frozen_model_and_not_from_a_bundle(tmp_path, bag, bundle, capsys, mode):
+    figures_of(tmp_path, bag, "--bundle", bundle, "--adapt", mode, code=1)
+    assert (
+        f"--adapt {mode} starts from the frozen model and needs both nodes: leave --bundle and --offline out"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_missing_bag_is_said_in_words(tmp_path, capsys):

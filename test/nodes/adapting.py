@@ -69,6 +69,14 @@ class Beside:
         )
         return answers
 
+    def knock(self, seconds=60.0) -> None:
+        """Send frames until one is learned from: a companion that was killed is still listed for a while."""
+        before, end = len(self.learned), time.monotonic() + seconds
+        while len(self.learned) == before:
+            assert time.monotonic() < end, f"nothing was learned from within {seconds:g} s"
+            self.answer_alone()
+            time.sleep(0.3)
+
     def answer_alone(self):
         """The same where no companion is there to learn."""
         self._sec += APART_S

@@ -49,7 +49,9 @@ def reference(sharp, monkeypatch):
 @pytest.fixture
 def perceive(sharp):
     with perception_nodes() as run:
-        yield lambda **more: run(**({"backbone": sharp.backbone, "device": "cpu", "classes": list(sharp.classes)} | more))
+        yield lambda **more: run(
+            **({"backbone": sharp.backbone, "device": "cpu", "classes": list(sharp.classes)} | more)
+        )
 
 
 @pytest.fixture
@@ -241,12 +243,12 @@ def test_restarted_it_goes_on_from_the_last_accepted_version(perceive, adapt, tm
     first = adapt(peer)
     first.show()
     first.wait_for_version(1)
-    adapted, _ = first.show()
+    first.show()
     peer.wait(lambda: (first.version() or 0) >= 2, what="a second version")
     last = first.version()
     live = first.served._adapting.companion.live
     first.stop()
-    assert len(bundles(tmp_path, "state")) == 1, "its end saves what was live"
+    assert bundles(tmp_path, "state")[-1] == f"version-{last:06d}", "its end saves what was live"
     assert peer.reset().success  # perception, too, started anew
     first.wait_for_version(0)
 
@@ -294,7 +296,7 @@ def test_without_perception_it_waits_and_says_so(perceive, adapt, capfd):
     told = beside.diagnosed(lambda d: d["state"] == "active")
     assert (told["frames"], told["version"], told["verdict"]) == ("0", "0", "none yet")
     assert not beside.served._set_bundle("/some/bundle", 1)
-    assert "no node 'elsewhere' to hand adapter version 1 to; it waits" in capfd.readouterr().err
+    assert "adapter version 1 was not handed over: no node 'elsewhere' is there to take it" in capfd.readouterr().err
     assert peer.parameter("bundle") == ""
 
 
@@ -338,6 +340,26 @@ def test_hand_overs_in_quick_succession_are_all_its_own(perceive, adapt):
         beside.show()
     assert beside.version() >= 6
     assert beside.diagnosis()["paused"] == "no"
+
+
+def test_what_is_forgotten_while_it_is_handed_over_stays_forgotten(perceive, adapt, tmp_path, monkeypatch):
+    peer = perceive()
+    beside = adapt(peer)
+    node, reset = beside.served, []
+    hand_over = node._hand_over
+
+    def late(*candidate):
+        if not reset:  # accepted, and not handed over yet
+            reset.append(beside.call("reset"))
+        hand_over(*candidate)
+
+    monkeypatch.setattr(node, "_hand_over", late)
+    beside.show()
+    assert reset[0][0]
+    assert node._adapting.companion.live is None
+    assert bundles(tmp_path) == []
+    assert beside.version() == 0
+    assert peer.parameter("bundle") == ""
 
 
 def test_classes_that_perception_changes_pause_it(perceive, adapt):
@@ -412,8 +434,8 @@ def test_a_state_folder_of_other_classes_is_left_alone_in_words(perceive, adapt,
 def test_a_source_that_cannot_be_read_is_a_configure_failure_in_words(perceive, sharp, tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with adaptation_nodes() as run:
-        beside = run(perceive(), active=False, backbone=sharp.backbone, classes=list(sharp.classes),
-                     source="classes:/nowhere", state_folder=str(tmp_path), live_folder=str(tmp_path / "live"))  # fmt: skip
+        own = {"backbone": sharp.backbone, "classes": list(sharp.classes), "source": "classes:/nowhere"}
+        beside = run(perceive(), False, **own, state_folder=str(tmp_path), live_folder=str(tmp_path / "live"))
         assert beside.diagnosis()["state"] == "unconfigured"
         beside.peer.wait(lambda: "cannot configure" in capfd.readouterr().err, what="a sentence")
 
@@ -430,11 +452,11 @@ def test_killed_at_any_moment_it_leaves_perception_answering_and_a_state_that_lo
            "hand_over_s": 0.0, "save_s": 1.0, "live_folder": str(tmp_path / "live"),
            "state_folder": str(tmp_path / "state")}  # fmt: skip
     graph = Graph(DOMAIN, peer.base.rpartition("/")[0])
-    for life in range(3):
+    for life in range(2):
         with transports("UDPv4"), environment(graph.environment()), NodeProcess(graph, own, COMPANION) as node:
-            beside.wait_until_listening()
             before = beside.version() or 0
-            for _ in range(2 + life):
+            beside.knock()
+            for _ in range(1 + life):
                 beside.show()
             peer.wait(lambda b=before: (beside.version() or 0) > b, what="another version")
             node._process.kill()
