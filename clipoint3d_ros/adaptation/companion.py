@@ -96,6 +96,16 @@ class Companion:
             return len(self.held) >= guard.least_held and kinds >= guard.least_classes
         return self._fresh >= self.config.every
 
+    @property
+    def waits_for(self) -> str:
+        """What is missing before anything can be judged, in words; "" where nothing is."""
+        guard, kinds = self.config.guard, int((self.learned.counts(len(self.text)) > 0).sum())
+        if kinds < guard.least_classes:
+            return f"objects of {guard.least_classes} predicted classes; {kinds} remembered so far"
+        if len(self.held) < guard.least_held:
+            return f"{guard.least_held} held-out objects; there are {len(self.held)}"
+        return ""
+
     def propose(self) -> Candidate:
         """Make a candidate of what is remembered and judge it; an accepted one is live from now on.
 

@@ -7,6 +7,7 @@ import json
 import math
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -134,7 +135,8 @@ def kept_reference(
     if stored is not None:
         return stored
     reference = gather_reference(backbone, classes, source(), config)
-    _write(path, identity, reference)
+    with suppress(OSError, SafetensorError):  # a full disk costs the gathering next time, and nothing now
+        _write(path, identity, reference)
     return reference
 
 

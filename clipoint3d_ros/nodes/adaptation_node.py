@@ -545,6 +545,7 @@ class AdaptationNode(LifecycleNode):
             values |= {
                 "remembered": f"{len(companion.learned)} of {self._config.objects}",
                 "held_out": str(len(companion.held)),
+                "waits_for": companion.waits_for or "nothing",
                 "anchored": "yes" if companion.reference.helpful else "words alone answer",
             }
             counts = companion.learned.counts(len(adapting.classes.names))

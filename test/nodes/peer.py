@@ -35,6 +35,8 @@ OUTPUTS = {
     "detections": Detection3DArray,
     "frozen_detections": Detection3DArray,
     "features": Image,
+    "evidence": Image,
+    "objects": Image,
     "markers": MarkerArray,
     "views": Image,
 }

@@ -67,6 +67,12 @@ class StandIn:
     def object_features(self, projection, features):
         return features.mean(1)
 
+    def metric_points(self, projection):
+        return torch.ones(len(projection.heights), 4, 3)
+
+    def agreement(self, projection, features):
+        return torch.full((len(projection.heights),), 0.9)
+
     def decide(self, projection, features, frozen_features=None):
         return [self._answer(h, bool(u)) for h, u in zip(projection.heights, projection.usable, strict=True)]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +15,7 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 pytest.importorskip("vision_msgs.msg", reason="vision_msgs is not installed")
 
 from adapting import OBJECTS, Beside, adaptation_nodes
-from peer import DOMAIN, perception_nodes, transports
+from peer import DOMAIN, Peer, perception_nodes, transports
 from sharp_model import keep_reference, sharp_model
 
 from clipoint3d_ros.adaptation.memory import Memory
@@ -467,3 +469,32 @@ def test_killed_at_any_moment_it_leaves_perception_answering_and_a_state_that_lo
         loaded = load_bundle(peer.parameter("bundle"), backbone)
         assert loaded.version == versions[-1]
     assert versions == sorted(set(versions)), "every life goes on from the last one's version"
+
+
+@pytest.mark.slow
+def test_both_nodes_in_one_process_learn_and_come_back_to_the_frozen_model(sharp, tmp_path, monkeypatch):
+    keep_reference(sharp, monkeypatch, tmp_path / "cache", list(sharp.classes))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    both = {"backbone": sharp.backbone, "classes": list(sharp.classes), "device": "cpu", "every": 8,
+            "hand_over_s": 0.0, "live_folder": str(tmp_path / "live"),
+            "state_folder": str(tmp_path / "state")}  # fmt: skip
+    graph = Graph(DOMAIN, f"/together_{os.getpid()}")
+    with transports("UDPv4"), environment(graph.environment()):
+        with (
+            closing(Peer(graph.namespace.lstrip("/"))) as peer,
+            NodeProcess(graph, both, "clipoint3d_ros.nodes.robot_nodes", "robot") as node,
+        ):
+            peer.wait_until_active()
+            beside = Beside(peer)
+            beside.wait_until_listening()
+            answer, frozen = beside.show()
+            assert answer == frozen
+            peer.wait(lambda: (beside.version() or 0) >= 1, what="an adapter")
+            adapted, same = beside.show()
+            assert same == frozen
+            assert adapted != frozen
+            assert beside.call("pause", True)[0]
+            assert beside.call("reset")[0]
+            beside.wait_for_version(0)
+            node.check()
+        assert node._process.returncode == 0, node.last_words()

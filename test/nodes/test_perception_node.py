@@ -24,6 +24,7 @@ from rclpy.parameter import Parameter
 from stand_in import StandIn
 
 from clipoint3d_ros.nodes import perception_node
+from clipoint3d_ros.nodes.evidence import COLUMNS, read_rows
 from clipoint3d_ros.nodes.pointcloud import write_cloud
 
 pytestmark = pytest.mark.ros
@@ -152,6 +153,13 @@ def test_side_outputs_are_made_only_for_listeners(start, monkeypatch):
     assert messages["features"].encoding == "32FC1"
     rows = np.frombuffer(messages["features"].data, "<f4").reshape(2, 8)
     np.testing.assert_allclose(rows, 8**-0.5, rtol=1e-5)
+    evidence = [dict(zip(COLUMNS, row, strict=True)) for row in read_rows(messages["evidence"]).tolist()]
+    assert [(row["version"], row["points"], row["familiarity"], row["entropy"]) for row in evidence] == [
+        (0, 400, 1, 0.5)
+    ] * 2
+    assert [row["agreement"] for row in evidence] == [pytest.approx(0.9)] * 2
+    assert all(0.3 < row["distance"] < 1 for row in evidence), "the sensor is at the cloud's origin"
+    assert read_rows(messages["objects"]).shape == (2, 12)
     texts = [m.text for m in messages["markers"].markers if m.text]
     assert texts == ["can 80 %", "book 80 %"]
     assert messages["markers"].markers[0].action == 3
