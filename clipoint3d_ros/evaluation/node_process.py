@@ -63,13 +63,11 @@ class NodeProcess:
     Args:
         graph: where it lives.
         parameters: of the node, beside autostart.
-        module: the node's. name: what errors call it.
+        module: the node's; perception's where none is named. name: what errors call it.
     """
 
-    def __init__(
-        self, graph: Graph, parameters: Mapping[str, Any], module: str = NODE, name: str = "perception"
-    ) -> None:
-        self._graph, self._module, self.name = graph, module, name
+    def __init__(self, graph: Graph, parameters: Mapping[str, Any], module: str = "", name: str = "perception") -> None:
+        self._graph, self._module, self.name = graph, module or NODE, name
         self._parameters = {**parameters, "autostart": True}
         self._words: deque[str] = deque(maxlen=40)
 
