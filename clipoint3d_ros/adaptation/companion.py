@@ -91,9 +91,7 @@ class Companion:
         """Whether enough was seen since the last candidate for another one; for the first, as soon as it can be
         judged: the anchor alone is worth having."""
         if self.live is None and self.rejections == 0 and self._fresh:
-            guard = self.config.guard
-            kinds = int((self.learned.counts(len(self.text)) > 0).sum())
-            return len(self.held) >= guard.least_held and kinds >= guard.least_classes
+            return not self.waits_for
         return self._fresh >= self.config.every
 
     @property

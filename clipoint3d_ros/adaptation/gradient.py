@@ -21,7 +21,7 @@ from clipoint3d_ros.adaptation.memory import Sighting
 from clipoint3d_ros.adaptation.priors import class_prior
 from clipoint3d_ros.adaptation.probing import Probe, look_over
 from clipoint3d_ros.adaptation.reference import Reference, ReferenceConfig, split_source, viewpoints
-from clipoint3d_ros.adaptation.statistics import gather, weighed
+from clipoint3d_ros.adaptation.statistics import of_source
 from clipoint3d_ros.adaptation.trainer import STORED_POINTS, Material, Run, begin, step
 from clipoint3d_ros.clip.backbone import Backbone
 from clipoint3d_ros.clip.descriptions import Descriptions
@@ -114,12 +114,7 @@ class Gradient:
         served = network.eval().merged()
         learned = self._look(served, self._looks)
         probe = self._look(served, self._probe)
-        statistics = weighed(
-            gather(learned.features, learned.labels, len(self._classes.names)),
-            probe.logits,
-            probe.features,
-            probe.labels,
-        )
+        statistics = of_source(learned, probe, len(self._classes.names))
         prompts = class_prompts(self._backbone, self._classes, self._recipe.network.context)
         with torch.no_grad():
             text = served.text(prompts).cpu()

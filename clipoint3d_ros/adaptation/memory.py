@@ -22,7 +22,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as as_safetensors
 
-from clipoint3d_ros.adaptation.store import clear_parts, to_disk
+from clipoint3d_ros.adaptation.store import clear_parts
+from clipoint3d_ros.clip.bundle import to_disk
 from clipoint3d_ros.recognition.tracks import Clock
 
 FORMAT = 1

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from clipoint3d_ros.adaptation.clouds import Clouds, levelled, scanned, worn
 from clipoint3d_ros.adaptation.probing import Probe, gain, look_over
-from clipoint3d_ros.adaptation.statistics import fused, gather, weighed
+from clipoint3d_ros.adaptation.statistics import fused, of_source
 from clipoint3d_ros.clip.backbone import Backbone
 from clipoint3d_ros.clip.bundle import ClassStatistics
 from clipoint3d_ros.clip.descriptions import Descriptions
@@ -88,9 +88,7 @@ def gather_reference(
     shots, held = split_source(source, classes, config)
     learned = look_over(None, backbone, classes, _as_seen(shots, config, config.seed))
     probe = look_over(None, backbone, classes, _as_seen(held, config, config.seed + 1))
-    statistics = weighed(
-        gather(learned.features, learned.labels, len(classes.names)), probe.logits, probe.features, probe.labels
-    )
+    statistics = of_source(learned, probe, len(classes.names))
     rise, error = gain(probe, fused(probe, statistics))
     return Reference(statistics, rise > config.certain * error, probe, fit_temperature(probe.logits, probe.labels))
 

@@ -72,6 +72,12 @@ def weighed(statistics: ClassStatistics, logits: Tensor, features: Tensor, label
     return ClassStatistics(statistics.mean, statistics.covariance, statistics.count, weights)
 
 
+def of_source(learned: Probe, probe: Probe, classes: int) -> ClassStatistics:
+    """Gathered from labelled objects, weighed on others."""
+    gathered = gather(learned.features, learned.labels, classes)
+    return weighed(gathered, probe.logits, probe.features, probe.labels)
+
+
 def fused(probe: Probe, statistics: ClassStatistics) -> Probe:
     """What words and statistics together say of the probe's objects."""
     weight, bias = gaussian_head(statistics)

@@ -22,6 +22,8 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
+from clipoint3d_ros.clip.bundle import to_disk
+
 _BUNDLE = re.compile(r"version-(\d{6,10})")
 _ASIDE = re.compile(r"\.(version-\d{6,10})\.previous")
 _ABANDONED_S = 3600.0  # seconds; a part this old is nobody's, though another process has its writer's number by now
@@ -173,15 +175,6 @@ def ram_folder(name: str) -> Path:
         if stat.S_IMODE(made.st_mode) != 0o700:
             folder.chmod(0o700)
     return folder
-
-
-def to_disk(path: Path) -> None:
-    """Wait until a file or folder is written: a rename must not outlive its content when the power goes."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def clear_parts(folder: Path, start: str) -> None:

@@ -151,7 +151,7 @@ def _write(
     }
     (beside / META_FILE).write_text(json.dumps(meta, indent=1) + "\n")
     for path in (beside / WEIGHTS_FILE, beside / META_FILE, beside):
-        _to_disk(path)
+        to_disk(path)
     _replace(beside, folder)
     return folder
 
@@ -354,7 +354,7 @@ def refuse_to_replace_others(folder: Path) -> None:
         )
 
 
-def _to_disk(path: Path) -> None:
+def to_disk(path: Path) -> None:
     """Wait until a file or folder is written: a rename must not outlive its content when the power goes."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -12,6 +12,7 @@ from clipoint3d_ros.adaptation.memory import MemoryConfig
 from clipoint3d_ros.adaptation.online import FollowConfig
 from clipoint3d_ros.adaptation.reference import ReferenceConfig
 from clipoint3d_ros.nodes.parameters import annotated_yaml, parameter
+from clipoint3d_ros.nodes.perception_config import class_source
 
 HEADING = """Parameters of the adaptation node: every one, with its default.
 `backbone`, `pretrained` and `classes` must be perception's; the launch file gives both nodes the same."""
@@ -125,9 +126,7 @@ class AdaptationConfig:
     @property
     def class_source(self) -> str | list[str] | None:
         """`classes` as `read_classes` takes it."""
-        if len(self.classes) == 1 and Path(self.classes[0]).suffix in (".yaml", ".yml"):
-            return self.classes[0]
-        return list(self.classes) or None
+        return class_source(self.classes)
 
 
 def default_file() -> str:

@@ -131,9 +131,14 @@ class PerceptionConfig:
     @property
     def class_source(self) -> str | list[str] | None:
         """`classes` as Classifier takes it: None, a description file's path, or the names."""
-        if len(self.classes) == 1 and Path(self.classes[0]).suffix in (".yaml", ".yml"):
-            return self.classes[0]
-        return list(self.classes) or None
+        return class_source(self.classes)
+
+
+def class_source(classes: tuple[str, ...]) -> str | list[str] | None:
+    """The parameter `classes` as `read_classes` takes it: None, a description file's path, or the names."""
+    if len(classes) == 1 and Path(classes[0]).suffix in (".yaml", ".yml"):
+        return classes[0]
+    return list(classes) or None
 
 
 def default_file() -> str:
