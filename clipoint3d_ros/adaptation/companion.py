@@ -2,11 +2,13 @@
 guard decides, and what is accepted is handed over as class statistics.
 
 Every fourth track is never learned from: held-out objects tell whether a candidate understands the robot's world, and
-an object seen a hundred times must not vouch for itself.
+an object seen a hundred times must not vouch for itself. The anchor has learned from none of them, so the first few
+objects of any track can vouch for it, and it answers while there is too little to follow.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field, replace
 
@@ -17,7 +19,7 @@ from torch import Tensor
 from clipoint3d_ros.adaptation.gate import GateConfig, refusal
 from clipoint3d_ros.adaptation.guard import Evidence, GuardConfig, Verdict, judge
 from clipoint3d_ros.adaptation.memory import Memory, MemoryConfig, Sighting
-from clipoint3d_ros.adaptation.online import FollowConfig, followed
+from clipoint3d_ros.adaptation.online import FollowConfig, followed, known_share
 from clipoint3d_ros.adaptation.probing import gain
 from clipoint3d_ros.adaptation.reference import Reference
 from clipoint3d_ros.adaptation.statistics import fused
@@ -25,6 +27,7 @@ from clipoint3d_ros.clip.bundle import ClassStatistics
 from clipoint3d_ros.recognition.statistics import fused_head
 
 HELD = 4  # every so many tracks one is held out
+MET = 512  # tracks of which it is kept how familiar they seemed
 
 
 @dataclass(frozen=True)
@@ -75,28 +78,43 @@ class Companion:
         self._base = fused(reference.probe, reference.statistics) if reference.helpful else reference.probe
         self.refused: Counter[str] = Counter()
         self.rejections, self._fresh = 0, 0
+        self._since = 0  # sightings of either memory since the last candidate
+        self._familiar: dict[int, float] = {}  # of the last tracks, strange ones too
 
     def observe(self, sighting: Sighting) -> str:
         """Take in one object; returns why it was turned away, or ""."""
+        self._met(sighting)
         memory = self.held if sighting.track % HELD == 0 else self.learned
         reason = refusal(sighting, self.config.gate) or memory.admit(sighting)
         if reason:
             self.refused[reason] += 1
-        elif memory is self.learned:
-            self._fresh += 1
+        else:
+            self._since += 1
+            self._fresh += memory is self.learned
         return reason
+
+    def _met(self, sighting: Sighting) -> None:
+        if not math.isfinite(sighting.familiarity) or sighting.points < self.config.gate.min_points:
+            return
+        self._familiar.pop(sighting.track, None)
+        self._familiar[sighting.track] = sighting.familiarity
+        if len(self._familiar) > MET:
+            self._familiar.pop(next(iter(self._familiar)))
 
     @property
     def due(self) -> bool:
-        """Whether enough was seen since the last candidate for another one; for the first, as soon as it can be
-        judged: the anchor alone is worth having."""
-        if self.live is None and self.rejections == 0 and self._fresh:
-            return not self.waits_for
-        return self._fresh >= self.config.every
+        """Whether enough was seen since the last candidate for another one.
+
+        While words alone answer, the anchor is tried on a few objects, and where it is turned down on twice as many.
+        """
+        if self.live is None:
+            wait = min(self.config.guard.least_held << self.rejections, self.config.every)
+            return self._since >= max(wait, self.config.guard.least_held)
+        return self._fresh >= self.config.every and not self.waits_for
 
     @property
     def waits_for(self) -> str:
-        """What is missing before anything can be judged, in words; "" where nothing is."""
+        """What is missing before the robot's objects can be followed, in words; "" where nothing is."""
         guard, kinds = self.config.guard, int((self.learned.counts(len(self.text)) > 0).sum())
         if kinds < guard.least_classes:
             return f"objects of {guard.least_classes} predicted classes; {kinds} remembered so far"
@@ -109,13 +127,16 @@ class Companion:
 
         Where the guard rejects so many in a row as it allows, what is live is given up: words alone answer.
         """
-        self._fresh = 0
+        self._fresh = self._since = 0
         if not self.reference.helpful:
             reason = "class statistics of the source gain nothing certain on the probe set; words alone answer"
             return self._concluded(self.reference.statistics, Verdict(False, (reason,)))
-        candidate = self._followed(self.reference, self.text, _features(self.learned.sightings(), self.text))
-        held = _features(self.held.sightings(), self.text)
-        return self._concluded(candidate, self._judge(self.reference, self.text, candidate, held))
+        learned, held = self.learned.sightings(), self.held.sightings()
+        if self.live is None and self.waits_for:
+            return self._anchored([*learned, *held])
+        candidate = self._followed(self.reference, self.text, _features(learned, self.text))
+        seen = _features(held, self.text)
+        return self._concluded(candidate, self._judge(self.reference, self.text, candidate, held, seen))
 
     def consider(self, reference: Reference, text: Tensor, learned: Tensor, held: Tensor) -> Candidate:
         """Judge another network; where it is accepted, statistics follow the robot's objects by it from now on.
@@ -129,7 +150,7 @@ class Companion:
             learned, held: (M, D), (H, D) the remembered clouds through it, in the memories' order.
         """
         candidate = self._followed(reference, text.float().cpu(), learned)
-        verdict = self._judge(reference, text.float().cpu(), candidate, held)
+        verdict = self._judge(reference, text.float().cpu(), candidate, self.held.sightings(), held)
         rise, error = gain(self._first.probe, fused(reference.probe, candidate))
         if verdict.accepted and not rise > self.config.certain * error:
             told = f"no certain gain on the probe set: {100 * rise:.1f} points, uncertain by {100 * error:.1f}"
@@ -141,10 +162,16 @@ class Companion:
             _seen_anew(self.held, held)
         return concluded
 
+    def _anchored(self, seen: list[Sighting]) -> Candidate:
+        """The source's statistics as they are, judged by all objects there are."""
+        anchor, features = self.reference.statistics, _features(seen, self.text)
+        return self._concluded(anchor, self._judge(self.reference, self.text, anchor, seen, features, followed=False))
+
     def _followed(self, reference: Reference, text: Tensor, features: Tensor) -> ClassStatistics:
         return followed(reference.statistics, text, self.scale, features, self.config.follow)
 
     def _concluded(self, candidate: ClassStatistics, verdict: Verdict) -> Candidate:
+        candidate = replace(candidate, known=torch.tensor([known_share(self._familiar.values())]))
         if verdict.accepted:
             self.live, self.rejections = candidate, 0
         else:
@@ -161,17 +188,30 @@ class Companion:
         """Back to words alone and empty memories."""
         self.learned.clear()
         self.held.clear()
-        self.live, self.rejections, self._fresh = None, 0, 0
+        self._familiar.clear()
+        self.live, self.rejections, self._fresh, self._since = None, 0, 0, 0
         self.reference = self._first
         self.text = self._first_text
 
-    def _judge(self, reference: Reference, text: Tensor, candidate: ClassStatistics, held: Tensor) -> Verdict:
+    def _judge(
+        self,
+        reference: Reference,
+        text: Tensor,
+        candidate: ClassStatistics,
+        witnesses: list[Sighting],
+        features: Tensor,
+        followed: bool = True,
+    ) -> Verdict:
+        """The guard's word by `witnesses` that the candidate has not learned from, (H, D) `features` of them.
+
+        followed: it has learned from the robot's objects.
+        """
         weight, bias = fused_head(text, self.scale, candidate)
         return judge(
             Evidence(
-                self._frozen(self.held.sightings()),
-                (held @ weight.T + bias).softmax(-1).numpy(),
-                self.learned.counts(len(self.text)),
+                self._frozen(witnesses),
+                (features @ weight.T + bias).softmax(-1).numpy(),
+                self.learned.counts(len(self.text)) if followed else None,
                 self._base.logits,
                 fused(reference.probe, candidate).logits,
                 reference.probe.labels,
@@ -179,9 +219,9 @@ class Companion:
             self.config.guard,
         )
 
-    def _frozen(self, held: list[Sighting]) -> np.ndarray:
+    def _frozen(self, seen: list[Sighting]) -> np.ndarray:
         """(H, C) what the words alone say, calibrated."""
-        logits = np.stack([s.logits for s in held]) if held else np.zeros((0, len(self.text)), np.float32)
+        logits = np.stack([s.logits for s in seen]) if seen else np.zeros((0, len(self.text)), np.float32)
         return (torch.from_numpy(logits) / self.reference.temperature).softmax(-1).numpy()
 
 

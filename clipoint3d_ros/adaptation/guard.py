@@ -22,7 +22,7 @@ class GuardConfig:
     least_variety: float = 0.5  # of the frozen model's effective number of predicted classes on held-out objects
     entropy_rise: float = 0.15  # of mean held-out entropy above the frozen model's calibrated one, share of log C
     most_drift: float = 0.2  # share of the probe set answered otherwise than by the anchor
-    least_held: int = 4  # held-out objects, below which nothing can be judged
+    least_held: int = 4  # objects not learned from, below which nothing can be judged
     least_classes: int = 2  # predicted among the remembered objects: one class alone teaches nothing
     rejections: int = 5  # in a row, after which the frozen model is taken back
 
@@ -39,14 +39,14 @@ class Evidence:
     """What a candidate is judged by.
 
     frozen, candidate: (H, C) probabilities of held-out objects; the frozen ones calibrated.
-    remembered: (C,) how many remembered objects are of each predicted class.
+    remembered: (C,) how many of the objects learned from are of each predicted class; None where none was.
     anchor, probe: (M, C) logits on the labelled probe set, of the model that nothing online has touched and of the
     candidate; labels: (M,) of the probe set. None without one.
     """
 
     frozen: np.ndarray
     candidate: np.ndarray
-    remembered: np.ndarray
+    remembered: np.ndarray | None
     anchor: Tensor | None = None
     probe: Tensor | None = None
     labels: Tensor | None = None
@@ -79,15 +79,12 @@ def judge(evidence: Evidence, config: GuardConfig) -> Verdict:
     parts += [logits.numpy() for logits in (evidence.anchor, evidence.probe) if logits is not None]
     broken = sum(int((~np.isfinite(part)).sum()) for part in parts)
     check("not_finite", broken, 0, broken == 0, f"{broken} of its answers are not finite")
-    held, kinds = len(evidence.candidate), int((evidence.remembered > 0).sum())
+    held = len(evidence.candidate)
     check("held_out", held, config.least_held, held >= config.least_held, f"only {held} held-out objects to judge by")
-    check(
-        "classes",
-        kinds,
-        config.least_classes,
-        kinds >= config.least_classes,
-        f"the memory holds {kinds} class(es) only",
-    )
+    if evidence.remembered is not None:
+        kinds = int((evidence.remembered > 0).sum())
+        wanted = config.least_classes
+        check("classes", kinds, wanted, kinds >= wanted, f"the memory holds {kinds} class(es) only")
     if reasons:
         return Verdict(False, tuple(reasons), numbers)
     if evidence.anchor is not None and evidence.probe is not None and evidence.labels is not None:

@@ -8,8 +8,10 @@ with the anchor's pull made explicit; METHOD 6).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -65,3 +67,24 @@ def followed(
             anchor, mean=moved.float(), covariance=covariance.float(), count=anchor.count + seen.to(anchor.count)
         )
     return current
+
+
+def known_share(familiarities: Iterable[float], humble: float = 16.0, rounds: int = 100) -> float:
+    """The share π of objects that are of any of the classes, from how familiar each one seems.
+
+    Expectation maximisation of π over known(f_j, π) = f_j π / (f_j π + (1 − f_j)(1 − π)) (Saerens, Latinne,
+    Decaestecker, Neural Computation 14, 2002), with a belief in one half that weighs as much as `humble` objects.
+
+    Args:
+        familiarities: in [0, 1], one an object.
+
+    Returns:
+        In (0, 1); one half without objects.
+    """
+    odds = np.clip(np.fromiter(familiarities, float), 1e-6, 1 - 1e-6)
+    share = 0.5
+    for _ in range(rounds):
+        inside = odds * share
+        inside = inside / (inside + (1 - odds) * (1 - share))
+        share = float((inside.sum() + humble / 2) / (len(odds) + humble))
+    return share

@@ -27,7 +27,7 @@ from clipoint3d_ros.datasets.objects import Objects, few_shot
 from clipoint3d_ros.pretraining.config import fingerprint
 from clipoint3d_ros.recognition.calibration import fit_temperature
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class ReferenceConfig:
 
     shots: int = 64  # labelled source objects a class
     probe: int = 16  # further ones a class, for the guard
-    looks: int = 2  # at each of them
+    looks: int = 4  # at each of them
     points: int = 1024  # of each cloud
     elevation: tuple[float, float] = (10.0, 65.0)  # degrees of the sensor above an object's horizon
     distance: tuple[float, float] = (0.4, 1.8)  # metres from the sensor to an object

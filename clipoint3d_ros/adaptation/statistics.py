@@ -69,7 +69,7 @@ def weighed(statistics: ClassStatistics, logits: Tensor, features: Tensor, label
     weights = powers.detach().exp().float()
     if not torch.isfinite(weights).all():
         raise FloatingPointError("the weights of words and statistics are not finite; the probe set's features are not")
-    return ClassStatistics(statistics.mean, statistics.covariance, statistics.count, weights)
+    return replace(statistics, weights=weights)
 
 
 def of_source(learned: Probe, probe: Probe, classes: int) -> ClassStatistics:

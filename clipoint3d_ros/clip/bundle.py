@@ -28,7 +28,7 @@ from clipoint3d_ros.clip.network import Network, NetworkConfig
 from clipoint3d_ros.clip.text import class_prompts
 from clipoint3d_ros.geometry.views import ViewConfig
 
-FORMAT = 2
+FORMAT = 3
 META_FILE, WEIGHTS_FILE = "bundle.json", "adapter.safetensors"
 _LARGEST_META, _LARGEST_WEIGHTS = 4 << 20, 2 << 30  # bytes; a hostile bundle must not fill a robot's memory
 _LARGEST_NUMBER = 1e6  # in statistics: features are of length 1, counts of what a robot meets
@@ -39,7 +39,7 @@ _KEYS: dict[str, Any] = {
 }  # fmt: skip
 _BACKBONE: dict[str, Any] = {"name": str, "pretrained": (str, type(None)), "checksum": str}
 FROZEN_NETWORK = NetworkConfig(tuning="none", context=0)
-_STATISTICS = ("mean", "covariance", "count", "weights")
+_STATISTICS = ("mean", "covariance", "count", "weights", "known")
 _NUMBERS = (torch.float32, torch.float16, torch.bfloat16, torch.int64)
 
 
@@ -54,12 +54,14 @@ class ClassStatistics:
 
     mean: (C, D). covariance: (D, D) around the means, shared by the classes. count: (C,) objects.
     weights: (2,) > 0, how much the words' logits and the log densities count in their sum.
+    known: (1,) in [0, 1], the share of the objects met that are of any of the classes; one half says nothing.
     """
 
     mean: Tensor
     covariance: Tensor
     count: Tensor
     weights: Tensor
+    known: Tensor = field(default_factory=lambda: torch.tensor([0.5]))
 
 
 @dataclass(frozen=True)
@@ -327,7 +329,8 @@ def _statistics(tensors: dict[str, Tensor], classes: int, width: int, place: Pat
     found = {k: tensors[f"statistics.{k}"] for k in _STATISTICS if f"statistics.{k}" in tensors}
     if not found:
         return None
-    wanted = {"mean": (classes, width), "covariance": (width, width), "count": (classes,), "weights": (2,)}
+    wanted = {"mean": (classes, width), "covariance": (width, width), "count": (classes,)}
+    wanted |= {"weights": (2,), "known": (1,)}
     for name, shape in wanted.items():
         if name not in found or tuple(found[name].shape) != shape or not torch.isfinite(found[name]).all():
             there = tuple(found[name].shape) if name in found else "missing"
@@ -337,6 +340,10 @@ def _statistics(tensors: dict[str, Tensor], classes: int, width: int, place: Pat
         raise BundleError(f"bundle '{place}': statistics beyond {_LARGEST_NUMBER:g}, so it is damaged; train it again")
     if lowest < -1e-6 or (found["weights"] < 0).any() or (found["count"] < 0).any():
         raise BundleError(f"bundle '{place}': statistics with negative variances, weights or counts; train it again")
+    if not 0 <= float(found["known"]) <= 1:
+        raise BundleError(
+            f"bundle '{place}': statistics 'known' is {float(found['known']):g}, but a share is in [0, 1]; train again"
+        )
     return ClassStatistics(**{name: found[name].float() for name in _STATISTICS})
 
 

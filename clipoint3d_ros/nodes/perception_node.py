@@ -154,7 +154,10 @@ class PerceptionNode(LifecycleNode):
         tracks = self._tracker.update(stamp_s, [segment.id for segment in segments], centres, sizes)
         fused = self._fusion.update(stamp_s, tracks, np.stack([answer.probabilities for answer in recognitions]))
         return [
-            replace(Recognition.of(row, answer.classes, answer.familiarity, config.unknown_below), frozen=answer.frozen)
+            replace(
+                Recognition.of(row, answer.classes, answer.familiarity, config.unknown_below, answer.share),
+                frozen=answer.frozen,
+            )
             if len(segment.points) >= config.min_points
             else answer
             for segment, row, answer in zip(segments, fused, recognitions, strict=True)

@@ -404,7 +404,8 @@ class Classifier:
 
     def _answer(self, probabilities: np.ndarray, familiar: float, usable: bool) -> Recognition:
         if usable:
-            return Recognition.of(probabilities, self.classes, familiar, self.config.unknown_below)
+            share = 0.5 if self.statistics is None else float(self.statistics.known)
+            return Recognition.of(probabilities, self.classes, familiar, self.config.unknown_below, share)
         even = Recognition.of(np.full(len(probabilities), 1.0), self.classes)
         return replace(even, label=UNKNOWN, score=1 - even.score)
 

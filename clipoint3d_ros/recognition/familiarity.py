@@ -25,3 +25,16 @@ def familiarity(logits: Tensor, unknown_logit: float | None) -> Tensor:
     if unknown_logit is None:
         return torch.ones(len(logits), device=logits.device)
     return (logits.logsumexp(-1) - unknown_logit).sigmoid()
+
+
+def known(familiarity: float, share: float) -> float:
+    """Probability that an object is of any of the classes, where `share` of all objects are.
+
+    A familiarity is fitted where as many objects are of listed classes as are not; another share multiplies the odds
+    (Saerens, Latinne, Decaestecker, "Adjusting the outputs of a classifier to new a priori probabilities", Neural
+    Computation 14, 2002). A share of one half changes nothing.
+    """
+    if share == 0.5:
+        return familiarity
+    inside, outside = familiarity * share, (1 - familiarity) * (1 - share)
+    return inside / (inside + outside) if inside + outside > 0 else familiarity

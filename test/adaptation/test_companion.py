@@ -98,6 +98,10 @@ def accuracy(statistics, shift=1.0, seed=99):
     return float(((rows @ weight.T + bias).argmax(1) == labels).float().mean())
 
 
+def is_anchor(candidate):
+    return candidate.statistics.mean is REFERENCE.statistics.mean
+
+
 def state(learner):
     return learner.live, len(learner.learned), len(learner.held), learner.rejections, learner.due
 
@@ -139,18 +143,28 @@ def due_after(learner, sightings):
     return numbers
 
 
-def test_the_first_candidate_comes_as_soon_as_it_can_be_judged_and_others_every_so_many_objects():
+def test_the_anchor_comes_after_the_first_few_objects_and_what_follows_them_every_so_many():
     learner = companion()
-    # The fourth held-out track is the 16th; of four tracks three are learned from, so 16 of them take 21.
-    assert due_after(learner, stream(mixed(64))) == [16, 37, 58]
+    # Of four tracks three are learned from, so 16 of them take 21.
+    assert due_after(learner, stream(mixed(64))) == [4, 25, 46]
     assert learner.live is not None
 
 
-def test_a_first_candidate_that_was_rejected_is_followed_by_one_after_so_many_objects():
+def test_the_anchor_itself_is_what_answers_first():
+    learner = companion()
+    (first,) = fed(learner, stream(mixed(4)))
+    assert is_anchor(first)
+    assert learner.live is first.statistics
+
+
+@pytest.mark.parametrize("track_step", [1, HELD], ids=["any tracks", "held-out ones alone"])
+def test_an_anchor_that_was_turned_down_is_tried_again_on_twice_as_many_objects(track_step):
     learner = companion(least_variety=1.0, entropy_rise=0.0, probe_loss=0.0, most_drift=0.0, rejections=100)
     learner._base = replace(learner._base, logits=-learner._base.logits)  # nothing passes for its drift
-    assert due_after(learner, stream(mixed(64))) == [16, 37, 58]
-    assert learner.rejections == 3
+    rows = features(mixed(64), 7, 1.0)
+    tracks = [sighting(row, track_step * number) for number, row in enumerate(rows, 1)]
+    assert due_after(learner, tracks) == [4, 12, 28, 44, 60]
+    assert learner.rejections == 5
 
 
 def test_the_same_stream_gives_the_same_statistics():
@@ -176,15 +190,6 @@ def test_held_out_tracks_are_never_learned_from():
     after = wild.propose()
     assert torch.equal(after.statistics.mean, before.statistics.mean)
     assert torch.equal(after.statistics.covariance, before.statistics.covariance)
-
-
-def test_held_out_objects_alone_make_no_candidate_due():
-    learner = companion()
-    rows = features(mixed(40), 3)
-    for number, row in enumerate(rows, 1):
-        learner.observe(sighting(row, HELD * number))
-    assert len(learner.learned) == 0
-    assert not learner.due
 
 
 @pytest.mark.parametrize(
@@ -226,6 +231,26 @@ def test_a_stream_of_unknowns_teaches_nothing():
     assert learner.refused["unknown"] == 80
 
 
+@pytest.mark.parametrize("strange", [0, 80, 240])
+def test_the_share_of_unknowns_goes_live_with_the_statistics(strange):
+    learner = companion()
+    met = stream(mixed(80)) + [
+        replace(each, familiarity=0.05, track=1000 + each.track) for each in stream(mixed(strange, seed=6), seed=8)
+    ]
+    order = np.random.default_rng(0).permutation(len(met))
+    fed(learner, [replace(met[i], stamp_s=float(stamp)) for stamp, i in enumerate(order)])
+    candidate = learner.propose()
+    assert learner.live is candidate.statistics
+    assert float(learner.live.known) == pytest.approx(80 / (80 + strange), abs=0.12)
+
+
+def test_an_object_seen_again_and_again_is_one_of_the_share():
+    learner = companion()
+    again = [sighting(MEANS[0], 7777, stamp_s=100.0 + n, familiarity=0.05) for n in range(300)]
+    fed(learner, [*stream(mixed(80)), *again])
+    assert float(learner.propose().statistics.known) > 0.8
+
+
 def test_memory_is_bounded_and_held_out_objects_have_a_fourth_of_it():
     learner = companion(config=replace(CONFIG, memory=MemoryConfig(objects=40, per_class=12)))
     fed(learner, stream(mixed(400)))
@@ -249,23 +274,24 @@ def test_a_jump_back_in_time_forgets_what_was_seen_before():
 
 def test_an_empty_memory_is_refused_in_words():
     verdict = companion().propose().verdict
-    assert verdict.reasons == ("only 0 held-out objects to judge by", "the memory holds 0 class(es) only")
+    assert verdict.reasons == ("only 0 held-out objects to judge by",)
 
 
-def test_a_buffer_of_one_class_is_never_due_and_refused_in_words_where_it_is_asked_for():
+def test_a_buffer_of_one_class_is_never_followed_and_refused_in_words_where_it_is_asked_for():
     learner = companion()
-    assert fed(learner, stream([2] * 60, shift=0.0)) == []
+    assert [is_anchor(c) for c in fed(learner, stream([2] * 60, shift=0.0))] == [True]
     assert learner.propose().verdict.reasons == ("the memory holds 1 class(es) only",)
-    assert learner.live is None
+    assert learner.live.mean is REFERENCE.statistics.mean
 
 
-def test_a_stream_without_held_out_objects_is_never_due_and_refused_in_words_where_it_is_asked_for():
+def test_a_stream_without_held_out_objects_is_never_followed_and_refused_in_words_where_it_is_asked_for():
     learner = companion()
     tracks = [track for track in range(1, 80) if track % HELD]
     rows = features(mixed(len(tracks)), 3)
-    assert fed(learner, [sighting(row, track) for row, track in zip(rows, tracks, strict=True)]) == []
+    made = fed(learner, [sighting(row, track) for row, track in zip(rows, tracks, strict=True)])
+    assert [is_anchor(c) for c in made] == [True]
     assert learner.propose().verdict.reasons == ("only 0 held-out objects to judge by",)
-    assert learner.live is None
+    assert learner.live.mean is REFERENCE.statistics.mean
 
 
 def test_features_that_are_not_finite_change_nothing():

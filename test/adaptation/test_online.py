@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from clipoint3d_ros.adaptation.online import FollowConfig, followed
+from clipoint3d_ros.adaptation.online import FollowConfig, followed, known_share
 from clipoint3d_ros.clip.bundle import ClassStatistics
 from clipoint3d_ros.recognition.statistics import fused_head
 
@@ -133,3 +134,21 @@ def test_a_second_round_assigns_by_what_the_first_has_moved():
 def test_what_follows_nothing_is_refused(config):
     with pytest.raises(ValueError, match="anchors must be above 0 and rounds at least 1"):
         FollowConfig(**config)
+
+
+def familiarities(count, share, seed=0):
+    """Of objects whose log odds are Gaussian around ±2 with variance 4: calibrated where half of them are known."""
+    rng = np.random.default_rng(seed)
+    inside = rng.random(count) < share
+    return 1 / (1 + np.exp(-(np.where(inside, 2.0, -2.0) + 2.0 * rng.normal(size=count))))
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_the_share_of_known_objects_is_found_again(share):
+    assert known_share(familiarities(2000, share)) == pytest.approx(share, abs=0.04)
+
+
+def test_few_objects_say_little_of_the_share_and_none_nothing():
+    assert known_share([]) == 0.5
+    assert known_share([1.0]) == pytest.approx((1 + 8) / 17, abs=1e-3)
+    assert 0 < known_share([0.0] * 1000) < 0.01 < 0.99 < known_share([1.0] * 1000) < 1

@@ -78,7 +78,8 @@ def told_statistics():
     generator = torch.Generator().manual_seed(2)
     spread = torch.rand(32, 5, generator=generator)
     mean = torch.rand(3, 32, generator=generator)
-    return ClassStatistics(mean, spread @ spread.T, torch.tensor([4.0, 5.0, 0.0]), torch.tensor([0.5, 2.0]))
+    return ClassStatistics(mean, spread @ spread.T, torch.tensor([4.0, 5.0, 0.0]), torch.tensor([0.5, 2.0]),
+                           torch.tensor([0.75]))  # fmt: skip
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
@@ -164,10 +165,10 @@ def test_views_of_another_projection_are_refused_naming_what_differs(bundle, bac
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda m: m.update(format=1), "of format 1, but this version reads format 2"),
+        (lambda m: m.update(format=1), "of format 1, but this version reads format 3"),
         (lambda m: m.pop("format"), "of format None"),
         (lambda m: m.update(format=True), "of format True, but"),
-        (lambda m: m.update(format=2.0), "'format' .* is float"),
+        (lambda m: m.update(format=3.0), "'format' .* is float"),
         (lambda m: m.pop("temperature"), "lacks 'temperature'"),
         (lambda m: m.update(colour="red", age=3), "has unknown 'age', 'colour'"),
         (lambda m: m.update(version="1"), "'version' .* is str"),
@@ -296,6 +297,7 @@ def test_spoilt_weights_are_refused_naming_what_is_wrong(bundle, backbone, chang
         ({"covariance": torch.ones(32, 32) - torch.eye(32)}, "statistics with negative variances"),
         ({"weights": torch.tensor([1.0, -0.1])}, "statistics with negative variances, weights or counts"),
         ({"count": torch.tensor([4.0, -1.0, 2.0])}, "statistics with negative variances, weights or counts"),
+        ({"known": torch.tensor([1.5])}, r"statistics 'known' is 1\.5, but a share is in \[0, 1\]"),
     ],
 )
 def test_spoilt_statistics_are_refused_naming_what_is_wrong(tmp_path, backbone, change, said):

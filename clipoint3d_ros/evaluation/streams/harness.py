@@ -24,8 +24,9 @@ from clipoint3d_ros.evaluation.streams.pools import Pool, Sizes, probe_pool, rea
 from clipoint3d_ros.evaluation.streams.streams import find_streams
 from clipoint3d_ros.pretraining.config import fingerprint
 from clipoint3d_ros.recognition.classifier import Classifier, ClassifierConfig, read_classes
+from clipoint3d_ros.recognition.familiarity import known
 
-FORMAT = 1  # of the runs on disk; a change of what a method does makes old ones unused
+FORMAT = 2  # of the runs on disk; a change of what a method does makes old ones unused
 PERIOD_S = 0.5  # between two objects of a stream
 TIMED = 8  # objects encoded one by one for the time that encoding takes
 _PROBE = "source"
@@ -78,7 +79,8 @@ class Run:
 
     rows: (n,) int64 of the pool. truth: (n,) int64, `NO_LABEL` for unknown objects. scenes: (n,) int64.
     probabilities: (n, C) float32; not finite where the method gave no number.
-    familiarity: (n,) float32, the frozen model's.
+    familiarity: (n,) float32, how likely the object is of any class: the frozen model's, with the method's own share
+        of such objects where it estimates that.
     probe: share of source objects named rightly before and after the stream.
     step_ms: (n,) float32, the method's own time on each object. encode_ms: of one object, measured beside it.
     """
@@ -163,11 +165,12 @@ def run_cell(plan: Plan, cell: Cell) -> Run:
     before = _probe_accuracy(plan, cell.start, online, probe, len(pool))
     encode_ms = _encode_ms(plan, cell.start, stream.pool)
     said = np.full((len(rows), len(classifier.classes)), np.nan, np.float32)
-    step_ms = np.zeros(len(rows), np.float32)
+    familiar, step_ms = view.familiarity[rows], np.zeros(len(rows), np.float32)
     for at, row in enumerate(rows.tolist()):
         seen = _seen(encoded, view, row, row, at * PERIOD_S)
         if method.gradient:
             look(row)  # rendering is perception's work, not the method's
+        familiar[at] = known(float(familiar[at]), getattr(online, "known", 0.5))
         began = time.perf_counter()
         said[at] = online.answer(seen)
         step_ms[at] = 1000 * (time.perf_counter() - began)
@@ -176,7 +179,7 @@ def run_cell(plan: Plan, cell: Cell) -> Run:
         pool.labels[rows],
         pool.scenes[rows],
         said,
-        view.familiarity[rows],
+        familiar,
         (before, _probe_accuracy(plan, cell.start, online, probe, len(pool))),
         step_ms,
         encode_ms,

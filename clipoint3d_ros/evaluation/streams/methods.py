@@ -64,6 +64,7 @@ _TIER_1 = tuple(
             f"adaptation.{part}"
             for part in ("companion", "gate", "guard", "memory", "online", "reference", "statistics")
         ),
+        "recognition.familiarity",
         "recognition.statistics",
     )
 )

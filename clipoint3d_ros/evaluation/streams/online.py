@@ -38,7 +38,10 @@ class Seen:
 
 
 class Online(Protocol):
-    """A method in the middle of a stream."""
+    """A method in the middle of a stream.
+
+    One that estimates the share of objects that are of any class has it as an attribute `known`.
+    """
 
     def answer(self, seen: Seen) -> np.ndarray:
         """(C,) probabilities for one object, from which it also learns."""

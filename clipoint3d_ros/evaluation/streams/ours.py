@@ -53,6 +53,11 @@ class Statistics:
         self._head = self._words
         self._order = 0
 
+    @property
+    def known(self) -> float:
+        """The share of objects that are of any class, as perception would take it."""
+        return 0.5 if self.companion.live is None else float(self.companion.live.known)
+
     def predict(self, seen: Seen) -> np.ndarray:
         weight, bias = self._head
         return softmax(weight @ self._feature(seen) + bias)

@@ -11,6 +11,7 @@
 | `worse_windows`, `windows` | windows significantly worse than frozen, and all windows, of all seeds |
 | `forgetting` | accuracy on the source's objects after the stream less before, mean over the seeds: below 0 is forgotten |
 | `ece`, `ece_frozen` | expected calibration error of the stream's answers, and of the frozen model's |
+| `score_ece`, `score_ece_frozen` | of the score that perception would publish (probability times that of being of any class), over all objects, strange ones too |
 | `half_gain_objects` | objects until half the final gain, mean over the seeds that gain; null where none does |
 | `ms`, `ms_ratio` | the method's own step on one object in milliseconds, mean; and as a share of encoding it |
 | `false_accept`, `false_accept_frozen` | share of unknown objects accepted where 95 % of the known ones are; null without unknown ones |
@@ -39,7 +40,8 @@ POINTS = 200  # of a curve over time
 class Scored:
     """One run, taken apart.
 
-    truth, predicted, scenes: (n,) int64 of the known objects, in order. score: (n,) of these in [0, 1].
+    truth, predicted, scenes: (n,) int64 of the known objects, in order. score: (n,) of these in [0, 1], the best
+        probability.
     familiar, strange: of known and of unknown objects, how much they seem of a class: best probability times
         familiarity. not_finite: answers that were no probabilities.
     """
@@ -149,6 +151,8 @@ def _row(plan: Plan, cells: Sequence[Cell], runs: Sequence[Run], frozen: Sequenc
         "forgetting": _mean(run.probe[1] - run.probe[0] for run in runs),
         "ece": _ece(own),
         "ece_frozen": _ece(base),
+        "score_ece": _score_ece(own),
+        "score_ece_frozen": _score_ece(base),
         "half_gain_objects": float(np.mean(reached)) if reached else None,
         "ms": step,
         "ms_ratio": step / max(float(np.mean([run.encode_ms for run in runs])), 1e-9),
@@ -181,6 +185,16 @@ def _gains(own: Sequence[Scored], base: Sequence[Scored], classes: int) -> dict[
 
 def _ece(each: Sequence[Scored]) -> float:
     return _mean(accuracies.expected_calibration_error(s.right, s.score) for s in each)
+
+
+def _score_ece(each: Sequence[Scored]) -> float:
+    """Of the score that perception would publish, over all objects: a strange one is never right."""
+    return _mean(
+        accuracies.expected_calibration_error(
+            np.concatenate([s.right, np.zeros(len(s.strange), bool)]), np.concatenate([s.familiar, s.strange])
+        )
+        for s in each
+    )
 
 
 def _auroc(seen: Scored) -> float | None:
