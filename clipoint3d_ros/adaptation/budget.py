@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-_REMEMBERED_S = 60.0  # over which the share is held
+_REMEMBERED_S = 60.0  # of which `spent` tells
+_SAVED_S = 10.0  # idle time for which may be made up later; more would let adapting run at a stretch after a rest
 _WATTS = "/sys/class/hwmon"  # Jetson's INA3221 is there, in microwatts or as current and voltage
 
 
 class Budget:
-    """A share of one core's time, held on average over a minute.
+    """A share of one core's time: over any length of time at most share · (length + 10 s), and one piece of work more.
+
+    What was overspent is never forgotten: a candidate that took a minute is waited for like sixty of a second. Any
+    thread may call.
 
     share: in (0, 1]; may be changed at any time.
     """
@@ -21,34 +26,42 @@ class Budget:
     def __init__(self, share: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.share = share
         self._clock = clock
-        self._began = clock()
-        self._spent = 0.0
+        self._lock = threading.Lock()
+        self._began = self._settled = clock()
+        self._spent = 0.0  # seconds, fading
+        self._credit = 0.0  # seconds that may be spent; below 0 they are owed
 
     @contextlib.contextmanager
-    def spending(self) -> Iterator[None]:
-        """What happens within is counted, whether it was allowed or not."""
-        self._fade()
+    def spending(self, cores: int = 1) -> Iterator[None]:
+        """What happens within is counted, on so many cores, whether it was allowed or not."""
+        with self._lock:
+            self._settle()
         start = self._clock()
         try:
             yield
         finally:
-            self._spent += self._clock() - start
+            with self._lock:
+                took = cores * (self._clock() - start)
+                self._credit -= took  # first: what is earned meanwhile is no idle time
+                self._settle()
+                self._spent += took
 
     @property
     def spent(self) -> float:
-        """The share of time spent so far."""
-        self._fade()
-        return self._spent / max(self._clock() - self._began, 1e-6)
+        """The share of time spent over the last minute or so."""
+        with self._lock:
+            self._settle()
+            return self._spent / max(self._clock() - self._began, 1e-6)
 
     def allows(self) -> bool:
         """Whether more may be spent now."""
-        self._fade()
-        return self._spent <= self.share * max(self._clock() - self._began, 1.0)
+        return self.wait() <= 0
 
     def wait(self, most_s: float = 60.0) -> float:
         """Seconds to wait until it allows more, at most `most_s`."""
-        self._fade()
-        return min(max(self._spent / self.share - (self._clock() - self._began), 0.0), most_s)
+        with self._lock:
+            self._settle()
+            return min(max(-self._credit / self.share, 0.0), most_s)
 
     def over(self, watts: float, megabytes: float) -> str:
         """Which limit is passed, as a sentence that begins with "limit"; "" where none is, or 0 lifts it."""
@@ -60,12 +73,15 @@ class Budget:
             return f"limit: the board draws {drawn:.1f} W, above max_power_w {watts:g}"
         return ""
 
-    def _fade(self) -> None:
-        """What was more than a minute ago counts less and less."""
-        age = self._clock() - self._began
+    def _settle(self) -> None:
+        """Earn for the time since last time; what was spent more than a minute ago is told of less and less."""
+        now = self._clock()
+        self._credit = min(self._credit + self.share * (now - self._settled), self.share * _SAVED_S)
+        self._settled = now
+        age = now - self._began
         if age > _REMEMBERED_S:
             self._spent *= _REMEMBERED_S / age
-            self._began = self._clock() - _REMEMBERED_S
+            self._began = now - _REMEMBERED_S
 
 
 def resident_mb() -> float:

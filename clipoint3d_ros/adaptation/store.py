@@ -127,6 +127,10 @@ class Store:
                 return path
         return None
 
+    def holds(self, bundle: str | Path) -> bool:
+        """Whether a bundle lies, or lay, in one of its folders."""
+        return Path(bundle).resolve().parent in self._folders()
+
     def clear(self) -> None:
         """Remove all bundles, live and on disk: back to the frozen model.
 

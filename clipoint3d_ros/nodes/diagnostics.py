@@ -1,4 +1,4 @@
-"""What the node measures of itself: rate, latency per stage, drops, refused clouds, memory.
+"""What the nodes tell of themselves: rate, latency per stage, drops, refused clouds, memory, what is learned from.
 
 The core is numbers and text; `as_message` makes the DiagnosticArray of it. Latencies are of the last frames only,
 so that a slow start does not colour an hour.
@@ -11,10 +11,14 @@ import os
 import threading
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from clipoint3d_ros.adaptation.companion import Companion
+    from clipoint3d_ros.adaptation.guard import Verdict
 
 STAGES = ("decode", "project", "encode", "frozen", "decide", "publish", "total")
 KEPT = 200  # latencies per stage
@@ -127,6 +131,24 @@ def memory(device: Any = "cpu") -> dict[str, str]:
         rows["gpu_mb"] = f"{torch.cuda.memory_allocated(device) / 2**20:.1f}"
         rows["gpu_reserved_mb"] = f"{torch.cuda.memory_reserved(device) / 2**20:.1f}"
     return rows
+
+
+def learning(companion: Companion, names: Sequence[str]) -> dict[str, str]:
+    """What a companion remembers of each class, what it turned away and what it waits for."""
+    counts = companion.learned.counts(len(names))
+    return {
+        "remembered": f"{len(companion.learned)} of {companion.config.memory.objects}",
+        "held_out": str(len(companion.held)),
+        "waits_for": companion.waits_for or "nothing",
+        "anchored": "yes" if companion.reference.helpful else "words alone answer",
+        **{f"remembered.{name}": str(int(count)) for name, count in zip(names, counts, strict=True)},
+        **{f"refused.{reason}": str(count) for reason, count in sorted(companion.refused.items())},
+    }
+
+
+def figures(verdict: Verdict) -> dict[str, str]:
+    """A verdict's numbers beside their limits."""
+    return {name: f"{value:.4g} (limit {limit:.4g})" for name, (value, limit) in verdict.numbers.items()}
 
 
 def as_message(name: str, hardware: str, summary: str, values: Mapping[str, str], stamp: Any, warn: bool) -> Any:

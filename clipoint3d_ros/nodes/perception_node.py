@@ -20,10 +20,8 @@ import rclpy
 import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.clock import Clock, ClockType
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
+from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image, PointCloud2
 from std_srvs.srv import SetBool, Trigger
 from vision_msgs.msg import Detection3DArray, VisionInfo
@@ -32,13 +30,14 @@ from visualization_msgs.msg import MarkerArray
 from clipoint3d_ros.geometry.clouds import CloudError
 from clipoint3d_ros.nodes.boxes import read_boxes
 from clipoint3d_ros.nodes.detections import detection_array, features_image, picture_image, segment_boxes, vision_info
-from clipoint3d_ros.nodes.diagnostics import Statistics, Throttle, as_message, memory
+from clipoint3d_ros.nodes.diagnostics import Statistics, as_message, memory
 from clipoint3d_ros.nodes.evidence import evidence_rows
 from clipoint3d_ros.nodes.frames import MissingTransform, Standpoint, standpoint
 from clipoint3d_ros.nodes.inbox import Worker
+from clipoint3d_ros.nodes.lifecycle import LATCHED, RELIABLE, Lifecycle, own, sentence
 from clipoint3d_ros.nodes.markers import marker_array
 from clipoint3d_ros.nodes.mosaic import mosaic
-from clipoint3d_ros.nodes.parameters import changed, declare
+from clipoint3d_ros.nodes.parameters import changed
 from clipoint3d_ros.nodes.perception_config import PerceptionConfig
 from clipoint3d_ros.nodes.pointcloud import Segment, read_segments
 from clipoint3d_ros.nodes.program import run
@@ -48,10 +47,7 @@ from clipoint3d_ros.recognition.classifier import Classifier
 from clipoint3d_ros.recognition.recognition import Recognition
 from clipoint3d_ros.recognition.tracks import Tracker, TrackFusion
 
-SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 FROZEN = 0  # the version of a model without an adapter
-RELIABLE = QoSProfile(depth=10)
-LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL, reliability=ReliabilityPolicy.RELIABLE)
 
 
 class Serving(NamedTuple):
@@ -61,31 +57,24 @@ class Serving(NamedTuple):
     classifier: Classifier
 
 
-class PerceptionNode(LifecycleNode):
+class PerceptionNode(Lifecycle[PerceptionConfig]):
     """`perception`: see the ROS interface in the README."""
 
     def __init__(self, **options: Any) -> None:
         """Raises ParameterError where an override cannot be used."""
-        super().__init__("perception", **options)
-        self._config = declare(self, PerceptionConfig)
+        super().__init__("perception", PerceptionConfig, **options)
         self._serving: Serving | None = None
         self._worker: Worker[Frame] | None = None
         self._transforms: Transforms | None = None
         self._enabled = True
-        self._statistics, self._throttle = Statistics(), Throttle()
+        self._statistics = Statistics()
         self._pairs, self._watch = Pairs(), Watch()
         self._tracker, self._fusion = Tracker(), TrackFusion()
         self._heard_s = time.monotonic()
         self._released = threading.Lock()
-        self.add_on_set_parameters_callback(self._on_parameters)
         self._create_outputs()
         self.create_service(SetBool, "~/enable", self._on_enable)
         self.create_service(Trigger, "~/reset", self._on_reset)
-        steady = Clock(clock_type=ClockType.STEADY_TIME)  # a paused bag must not stop the diagnostics
-        self._tick = self.create_timer(1.0, self._on_tick, clock=steady)
-        self._inputs: list[Any] = []
-        if self._config.autostart:
-            self._starter = self.create_timer(0.0, self._autostart, clock=steady)
 
     # Data: the whole way of a frame
 
@@ -213,25 +202,16 @@ class PerceptionNode(LifecycleNode):
 
     # Lifecycle
 
-    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the model and warm it up; FAILURE with a sentence where that cannot be."""
+    def _configure(self) -> None:
+        """Load the model and warm it up."""
         config = self._config
-        try:
-            config.check()
-            self._prepare_transforms(config)
-            self._serving = Serving(config, self._load(config))
-        except Exception as error:  # rclpy would swallow it without a word
-            self.get_logger().error(f"cannot configure: {sentence(error)}")
-            self._release()
-            return FAILURE
+        config.check()
+        self._prepare_transforms(config)
+        self._serving = Serving(config, self._load(config))
         self._announce()
-        return super().on_configure(state)
 
-    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Open the gate. Inputs are subscribed only now: whoever sees a subscriber knows that it listens."""
-        answer = super().on_activate(state)
-        if answer != SUCCESS:
-            return answer
+    def _open(self) -> None:
+        """Inputs are subscribed only now: whoever sees a subscriber knows that it listens."""
         self._worker = Worker(self._work, self._work_failed)
         self._pairs, self._watch, self._heard_s = Pairs(), Watch(), time.monotonic()
         self._inputs = [
@@ -239,36 +219,6 @@ class PerceptionNode(LifecycleNode):
             self.create_subscription(Detection3DArray, "~/input/boxes", self._on_boxes, qos_profile_sensor_data),
         ]
         self.get_logger().info(f"listening on {self._points_topic}")
-        return SUCCESS
-
-    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Close the gate; the frame in hand is finished first."""
-        self._close_gate()
-        return super().on_deactivate(state)
-
-    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Forget the model and free its memory."""
-        self._release()
-        return super().on_cleanup(state)
-
-    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """The same from any state."""
-        self._release()
-        return super().on_shutdown(state)
-
-    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Back to unconfigured."""
-        self._release()
-        return SUCCESS
-
-    def close(self) -> None:
-        """Stop the worker and free the model, whatever the state; for the end of the program."""
-        self._release()
-
-    def _autostart(self) -> None:
-        self._starter.cancel()
-        if self.trigger_configure() == SUCCESS:
-            self.trigger_activate()
 
     def _load(self, config: PerceptionConfig) -> Classifier:
         start = time.monotonic()
@@ -314,10 +264,9 @@ class PerceptionNode(LifecycleNode):
         if transforms is not None:
             transforms.close()
 
-    def _close_gate(self) -> None:
-        for subscription in self._inputs:
-            self.destroy_subscription(subscription)
-        self._inputs = []
+    def _close(self) -> None:
+        """The frame in hand is finished first."""
+        self._drop_inputs()
         worker, self._worker = self._worker, None
         if worker is not None:
             self._statistics.count("dropped", worker.inbox.dropped)
@@ -326,7 +275,7 @@ class PerceptionNode(LifecycleNode):
 
     def _release(self) -> None:
         with self._released:
-            self._close_gate()
+            self._close()
             self._drop_transforms()
             self._serving = None
             gc.collect()
@@ -336,7 +285,7 @@ class PerceptionNode(LifecycleNode):
     # Parameters and services
 
     def _on_parameters(self, parameters: Sequence[Any]) -> SetParametersResult:
-        ours = {each.name: each.value for each in parameters if hasattr(self._config, each.name)}
+        ours = own(self._config, parameters)
         try:
             config = changed(self._config, ours, configured=self._serving is not None)
             self._swap(config, "bundle" in ours)
@@ -444,11 +393,6 @@ class PerceptionNode(LifecycleNode):
         self._statistics.trouble(sentence(error))
         self._warn(f"failure {type(error).__name__}", f"cloud not answered: {sentence(error)}")
 
-    def _warn(self, reason: str, sentence: str) -> None:
-        held = self._throttle.passes(reason, self._config.warning_period_s)
-        if held is not None:
-            self.get_logger().warning(sentence + (f" ({held} more like it before)" if held else ""))
-
     def _silence(self) -> str:
         """A sentence where clouds are announced and none arrives; else ""."""
         publishers = self._announced(0)
@@ -494,12 +438,6 @@ def _who(classifier: Classifier, config: PerceptionConfig) -> str:
     if classifier.version == FROZEN:
         return "the frozen model"
     return f"adapter version {classifier.version} of {config.bundle}"
-
-
-def sentence(error: Exception) -> str:
-    """Our own errors are sentences already; others are named."""
-    ours = isinstance(error, ValueError | OSError | ImportError)
-    return str(error) if ours and str(error) else f"{type(error).__name__}: {error}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 from clipoint3d_ros.adaptation.companion import Companion
 from clipoint3d_ros.adaptation.memory import Sighting
 from clipoint3d_ros.nodes.evidence import COLUMNS, read_rows
-from clipoint3d_ros.nodes.stamps import nanoseconds
+from clipoint3d_ros.nodes.stamps import Watch, nanoseconds
 from clipoint3d_ros.recognition.tracks import Tracker
 
 _LOG_BYTES = 50 << 20  # of a log, which then starts again beside its predecessor
@@ -25,6 +25,35 @@ class Parts(NamedTuple):
     features: Any
     evidence: Any
     objects: Any = None
+
+
+class Gathering:
+    """Messages that wait for the others of their stamp; the oldest leave when more than `depth` stamps wait.
+
+    missed: stamps that left incomplete.
+    """
+
+    def __init__(self, names: Collection[str], depth: int = 20) -> None:
+        """names: of the fields of `Parts` that make a frame."""
+        self._names, self._depth = frozenset(names), depth
+        self._waiting: dict[int, dict[str, Any]] = {}
+        self._watch = Watch()
+        self.missed = 0
+
+    def add(self, name: str, message: Any) -> Parts | None:
+        """The frame that this message completes, if it does. A jump back in time forgets all that waits: a bag that
+        starts again has the same stamps."""
+        stamp = nanoseconds(message.header.stamp)
+        if name == "detections" and self._watch.jumped_back(stamp):
+            self._waiting.clear()
+        parts = self._waiting.setdefault(stamp, {})
+        parts[name] = message
+        if parts.keys() == self._names:
+            return Parts(**self._waiting.pop(stamp))
+        while len(self._waiting) > self._depth:
+            self._waiting.pop(next(iter(self._waiting)))
+            self.missed += 1
+        return None
 
 
 def sightings(

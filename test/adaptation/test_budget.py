@@ -80,18 +80,49 @@ def test_a_share_of_one_never_waits(clock):
         assert budget.allows()
 
 
-def test_what_was_long_ago_is_forgotten_and_idle_time_is_not_saved_up(clock):
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.5])
+def test_one_long_piece_of_work_is_waited_for_like_many_short_ones(clock, share):
+    budget, began, spent = Budget(share, clock), clock.now, 0.0
+    while clock.now < began + 7200:
+        if budget.allows():
+            spend(budget, clock, 50.0)
+            spent += 50
+        else:
+            clock.now += 1.0
+    assert spent / 7200 <= share + 50 / 7200
+    assert spent / 7200 == pytest.approx(share, abs=0.02)
+
+
+def test_idle_time_is_not_saved_up(clock):
     budget = Budget(0.5, clock)
-    spend(budget, clock, 60.0)
-    clock.now += 3600
-    assert budget.allows()
-    assert budget.spent < 0.05
     clock.now += 3600  # an idle hour must not allow half an hour at a stretch
     seconds = 0
     while budget.allows():
         spend(budget, clock, 1.0)
         seconds += 1
-    assert seconds <= 62
+    assert 5 <= seconds <= 12
+
+
+def test_what_was_long_ago_is_told_of_no_more(clock):
+    budget = Budget(0.5, clock)
+    spend(budget, clock, 60.0)
+    assert budget.spent == 1
+    clock.now += 3600
+    assert budget.spent < 0.05
+
+
+def test_work_on_many_cores_counts_on_each(clock):
+    budget = Budget(0.5, clock)
+    with budget.spending(cores=4):
+        clock.now += 1.0
+    assert budget.wait() == pytest.approx(7.0), "4 s are half of 8 s, of which 1 has passed"
+
+
+def test_two_threads_that_spend_at_once_are_both_counted(clock):
+    budget = Budget(0.5, clock)
+    with budget.spending(), budget.spending():
+        clock.now += 2.0
+    assert budget.wait() == pytest.approx(6.0)
 
 
 def test_what_fails_while_spending_is_counted_too(clock):
@@ -110,10 +141,11 @@ def test_what_fails_while_spending_is_counted_too(clock):
 def test_the_share_may_change_at_any_time(clock):
     budget = Budget(0.1, clock)
     spend(budget, clock, 2.0)
-    assert not budget.allows()
-    budget.share = 1.0
+    assert budget.wait() == pytest.approx(18.0)
+    budget.share = 0.9
+    assert budget.wait() == pytest.approx(2.0), "what is owed is paid back at the new share"
+    clock.now += 2.1
     assert budget.allows()
-    assert budget.wait() == 0
 
 
 # Limits

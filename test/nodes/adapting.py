@@ -9,7 +9,9 @@ import time
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from peer import DOMAIN, transports
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from peer import DOMAIN, TRANSITIONS, transports
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
@@ -53,10 +55,22 @@ class Beside:
 
     def wait_until_listening(self, seconds=60.0) -> None:
         """The node's subscriptions and ours are matched."""
-        node, base = self.peer.node, self.peer.base
+        node, base, ours, theirs = self.peer.node, self.peer.base, self.served, self.peer.served
         self.peer.wait(lambda: node.count_subscribers(f"{base}/output/evidence"), seconds, "the companion listening")
         self.peer.wait(lambda: node.count_publishers(f"{self.base}/output/learned"), what="its publisher")
-        time.sleep(0.3)
+        if ours is None or theirs is None:
+            time.sleep(0.3)
+            return
+        self.peer.wait(lambda: len(ours._inputs) > len(ours._parts), what="all its inputs")
+        self.peer.wait(lambda: all(each.get_publisher_count() for each in ours._inputs), what="matched inputs")
+        parts = [getattr(theirs, f"_{name}") for name in ours._parts if name != "detections"]
+        outputs = [*parts, theirs._frozen, ours._learned, ours._verdicts]
+        self.peer.wait(
+            lambda: (
+                theirs._detections.get_subscription_count() > 1 and all(o.get_subscription_count() for o in outputs)
+            ),
+            what="matched outputs",
+        )
 
     def show(self, sec=None, seed=0):
         """Send a frame, by default of objects of other tracks; (answer, the frozen model's) once it is learned from."""
@@ -100,6 +114,16 @@ class Beside:
         self.peer.wait(future.done, what=f"the answer of {name}")
         self.peer.node.destroy_client(client)
         return future.result().success, future.result().message
+
+    def transition(self, name) -> bool:
+        """Ask for a change of the node's state; whether it succeeded."""
+        client = self.peer.node.create_client(ChangeState, f"{self.base}/change_state")
+        assert client.wait_for_service(20.0), "no service change_state"
+        request = ChangeState.Request(transition=Transition(label=name, id=TRANSITIONS[name]))
+        future = client.call_async(request)
+        self.peer.wait(future.done, what=f"the end of {name}")
+        self.peer.node.destroy_client(client)
+        return future.result().success
 
     def diagnosis(self):
         """The next diagnostics, with level and message."""

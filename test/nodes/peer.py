@@ -147,6 +147,11 @@ class Peer:
     def wait_until_active(self, seconds=60.0) -> None:
         """The node subscribes only when its gate is open."""
         self.wait(self._points.get_subscription_count, seconds, "the node's subscription")
+        if self.served is not None:
+            self.wait(lambda: self.served._inputs, what="the node's inputs")
+            self.wait(self.served._inputs[0].get_publisher_count, what="the node's match with this end's clouds")
+            self.wait(self.served._detections.get_subscription_count, what="its match with this end's subscription")
+            return
         topic = f"{self.base}/output/detections"
         self.wait(lambda: self.node.count_publishers(topic), what="the node's publisher")
         time.sleep(0.2)  # both directions matched

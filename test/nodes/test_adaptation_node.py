@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import threading
+import time
 from contextlib import closing
 from dataclasses import replace
 
@@ -14,7 +16,7 @@ from bundles import small_bundle
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 pytest.importorskip("vision_msgs.msg", reason="vision_msgs is not installed")
 
-from adapting import OBJECTS, Beside, adaptation_nodes
+from adapting import OBJECTS, Beside, adaptation_nodes, frame
 from peer import DOMAIN, Peer, perception_nodes, transports
 from sharp_model import keep_reference, sharp_model
 
@@ -22,9 +24,16 @@ from clipoint3d_ros.adaptation.memory import Memory
 from clipoint3d_ros.clip.backbone import load_backbone
 from clipoint3d_ros.clip.bundle import load_bundle, read_meta
 from clipoint3d_ros.evaluation.node_process import COMPANION, Graph, NodeProcess, environment
-from clipoint3d_ros.nodes import adaptation_node
+from clipoint3d_ros.nodes import adapting as room
+from clipoint3d_ros.nodes import lifecycle
 
 pytestmark = pytest.mark.ros
+
+
+@pytest.fixture(autouse=True)
+def quick_ticks(monkeypatch):
+    """Nodes made here tell of themselves five times a second."""
+    monkeypatch.setattr(lifecycle, "TICK_S", 0.2)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +51,7 @@ def reference(sharp, monkeypatch):
     """Lets a test put another reference in place of the source's."""
 
     def become(reference):
-        monkeypatch.setattr(adaptation_node, "kept_reference", lambda *_: reference)
+        monkeypatch.setattr(room, "kept_reference", lambda *_: reference)
 
     become(sharp.reference)
     return become
@@ -216,7 +225,7 @@ def test_before_it_is_configured_services_say_so(perceive, adapt):
     beside = adapt(perceive(), active=False, autostart=False)
     assert beside.call("adapt") == (False, "nothing is loaded yet; configure the node")
     assert beside.call("save") == (False, "nothing is loaded yet; configure the node")
-    assert beside.call("reset") == (False, "nothing is loaded yet, so there is nothing to reset")
+    assert beside.call("reset") == (False, "nothing is loaded yet; configure the node")
     assert beside.diagnosis()["state"] == "unconfigured"
 
 
@@ -276,6 +285,64 @@ def test_restarted_beside_a_perception_that_still_serves_its_version_it_can_take
     assert again.call("reset")[0]
     again.wait_for_version(0)
     assert peer.parameter("bundle") == ""
+
+
+def test_killed_between_writing_and_handing_over_it_gives_the_newest_once_it_is_back(perceive, adapt, monkeypatch):
+    peer = perceive()
+    first = adapt(peer)
+    first.show()
+    first.wait_for_version(1)
+    monkeypatch.setattr(first.served, "_set_bundle", lambda *_: False)
+    first.show()
+    peer.wait(lambda: first.served._versions.made > 1, what="a version that is written and not given")
+    written = first.served._versions.made
+    first.stop()
+    assert first.version() == 1
+    again = adapt(peer)
+    again.wait_for_version(written)
+    again.diagnosed(lambda d: d["version"] == str(written) and d["paused"] == "no", "the newest version as live")
+
+
+def test_a_bundle_that_somebody_gave_while_it_was_down_is_left_in_place(perceive, adapt, backbone, sharp, tmp_path):
+    peer = perceive()
+    first = adapt(peer)
+    first.show()
+    first.wait_for_version(1)
+    first.stop()
+    theirs = small_bundle(tmp_path / "theirs", backbone, sharp.classes, version=1)  # of the very same number
+    assert peer.set(bundle=str(theirs)) == (True, "")
+    again = adapt(peer)
+    assert f"set to '{theirs}' by someone else" in again.diagnosed(lambda d: d["paused"] != "no")["paused"]
+    assert peer.parameter("bundle") == str(theirs)
+
+
+def test_a_node_that_stops_during_a_hand_over_waits_for_no_answer_and_learns_on_where_it_was(perceive, adapt):
+    peer = perceive()
+    beside = adapt(peer)
+    perception, under_way, let_go = peer.served, threading.Event(), threading.Event()
+    swap = perception._swap
+
+    def slow(*arguments):
+        under_way.set()
+        let_go.wait(30.0)
+        swap(*arguments)
+
+    perception._swap = slow
+    peer.send(frame(), 10)
+    assert under_way.wait(20.0), "nothing was handed over"
+    began = time.monotonic()
+    assert beside.transition("deactivate")
+    took = time.monotonic() - began
+    let_go.set()
+    assert took < 4.0, f"deactivating took {took:.1f} s"
+    beside.wait_for_version(1)
+    assert beside.transition("activate")
+    beside.wait_until_listening()
+    told = beside.diagnosed(lambda d: d["version"] == "1", "what perception took while nobody waited")
+    assert told["paused"] == "no"
+    beside._sec = 100
+    beside.show()
+    peer.wait(lambda: beside.version() == 2, what="the next version")
 
 
 def test_a_perception_started_anew_is_given_what_was_live(perceive, adapt):
@@ -406,6 +473,46 @@ def test_a_jump_back_in_time_forgets_what_was_remembered(perceive, adapt):
     beside.show(5, seed=3)
     assert (len(companion.learned), len(companion.held)) == (15, 5)
     assert {s.stamp_s for s in (*companion.learned.sightings(), *companion.held.sightings())} == {5}
+
+
+@pytest.mark.parametrize("memory", ["learned", "held"])
+def test_a_jump_back_clears_both_memories_even_where_only_one_is_seen_into_again(perceive, adapt, memory):
+    peer = perceive()
+    beside = adapt(peer, every=1000)
+    beside.show(1000)
+    companion = beside.served._adapting.companion
+    tracks = {s.track for s in getattr(companion, memory).sightings()}
+    other = companion.held if memory == "learned" else companion.learned
+    other.admit = lambda sighting: "full"  # nothing of the new run goes there
+    beside.show(5, seed=3)
+    assert len(other) == 0, "what was seen before the jump is judged, or learned from, after it"
+    assert {s.stamp_s for s in getattr(companion, memory).sightings()} == {5}
+    assert not {s.track for s in getattr(companion, memory).sightings()} & tracks
+    assert beside.diagnosis()["time_jumps"] == "1"
+
+
+def test_time_that_jumps_back_while_it_is_paused_forgets_too(perceive, adapt):
+    peer = perceive()
+    beside = adapt(peer, every=1000)
+    beside.show(1000)
+    assert beside.call("pause", True)[0]
+    beside.show(5)
+    companion = beside.served._adapting.companion
+    assert (len(companion.learned), len(companion.held)) == (0, 0)
+
+
+def test_time_that_starts_again_while_it_was_down_forgets_what_was_saved(perceive, adapt):
+    peer = perceive()
+    first = adapt(peer, every=1000)
+    first.show(1000)
+    first.stop()
+    again = adapt(peer, every=1000)
+    companion = again.served._adapting.companion
+    assert (len(companion.learned), len(companion.held)) == (15, 5)
+    companion.held.admit = lambda sighting: "full"
+    again.show(5)
+    assert (len(companion.learned), len(companion.held)) == (15, 0)
+    assert {s.stamp_s for s in companion.learned.sightings()} == {5}
 
 
 def test_a_bag_that_loops_is_one_world(perceive, adapt):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -9,34 +11,45 @@ import pytest
 pytest.importorskip("rcl_interfaces.msg", reason="rcl_interfaces is not installed")
 
 from rcl_interfaces.msg import Parameter, ParameterEvent, ParameterValue
-from rcl_interfaces.srv import SetParameters
+from rcl_interfaces.srv import GetParameters, SetParameters
 
 from clipoint3d_ros.nodes.hand_over import HandOver
 
 
 class Perception:
-    """Answers at once, and refuses folders that are called so."""
+    """Answers at once, and refuses folders that are called so; a deaf one never answers."""
 
-    def __init__(self, there=True):
-        self.there, self.bundle = there, ""
+    def __init__(self, there=True, deaf=False):
+        self.there, self.deaf, self.bundle, self.asked = there, deaf, "", 0
 
     def create_client(self, kind, name):
-        assert (kind, name) == (SetParameters, "perception/set_parameters")
+        assert (kind, name) in (
+            (SetParameters, "perception/set_parameters"),
+            (GetParameters, "perception/get_parameters"),
+        )
         return self
 
     def get_namespace(self):
         return "/robot"
 
-    def wait_for_service(self, timeout_sec):
+    def service_is_ready(self):
         return self.there
 
     def call_async(self, request):
-        path = request.parameters[0].value.string_value
-        refused = "refused" in path
-        self.bundle = self.bundle if refused else path
-        result = SimpleNamespace(successful=not refused, reason="it is damaged" if refused else "")
-        answer = SimpleNamespace(results=[result])
-        return SimpleNamespace(add_done_callback=lambda done: done(None), result=lambda: answer)
+        self.asked += 1
+        if hasattr(request, "names"):
+            answer = SimpleNamespace(values=[SimpleNamespace(string_value=self.bundle)] if request.names else [])
+        else:
+            path = request.parameters[0].value.string_value
+            refused = "refused" in path
+            self.bundle = self.bundle if refused else path
+            result = SimpleNamespace(successful=not refused, reason="it is damaged" if refused else "")
+            answer = SimpleNamespace(results=[result])
+        return SimpleNamespace(
+            add_done_callback=lambda done: None if self.deaf else done(None),
+            done=lambda: not self.deaf,
+            result=lambda: answer,
+        )
 
 
 def event(value, name="bundle", node="/robot/perception"):
@@ -100,3 +113,54 @@ def test_other_nodes_and_other_parameters_are_nobody_s_business(hand):
     assert hand.set_by_others(event("/theirs", node="/other/perception")) == ""
     assert hand.set_by_others(event("entropy", name="selection")) == ""
     assert "classes were changed" in hand.set_by_others(event("mug", name="classes"))
+
+
+def test_what_perception_has_been_given_can_be_asked(hand, perception):
+    assert hand.given() == ""
+    hand.give("/live/1")
+    assert hand.given() == "/live/1"
+    perception.bundle = "/theirs"
+    assert hand.given() == "/theirs"
+    assert HandOver(Perception(there=False), "perception").given() is None
+
+
+def in_thread(call):
+    found = []
+    thread = threading.Thread(target=lambda: found.append(call()), daemon=True)
+    thread.start()
+    return thread, found
+
+
+@pytest.mark.parametrize("call", ["give", "given"])
+def test_whoever_waits_for_an_answer_is_told_when_the_node_stops(call):
+    perception = Perception(deaf=True)
+    hand = HandOver(perception, "perception")
+    thread, found = in_thread(lambda: hand.give("/live/1") if call == "give" else hand.given())
+    while not perception.asked:
+        time.sleep(0.01)
+    with hand.hurried():
+        thread.join(2.0)
+        assert not thread.is_alive(), "it went on waiting"
+    wanted = "perception's answer was not waited for, since this node stops" if call == "give" else None
+    assert found == [wanted]
+
+
+def test_what_was_sent_without_waiting_is_still_our_own(perception):
+    hand = HandOver(Perception(deaf=True), "perception")
+    with hand.hurried():
+        assert hand.give("/live/1") == "perception's answer was not waited for, since this node stops"
+    assert hand.set_by_others(event("/live/1")) == ""
+
+
+def test_in_a_hurry_a_perception_that_is_not_there_is_not_looked_for():
+    hand = HandOver(Perception(there=False), "perception")
+    began = time.monotonic()
+    with hand.hurried():
+        assert hand.give("/live/1") == "no node 'perception' is there to take it"
+    assert time.monotonic() - began < 0.5
+
+
+def test_after_a_hurry_answers_are_waited_for_again(hand):
+    with hand.hurried():
+        pass
+    assert hand.give("/refused") == "perception refused it: it is damaged"

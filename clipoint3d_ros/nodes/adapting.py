@@ -1,0 +1,173 @@
+"""What the adaptation node works with, made from its parameters and from what it kept on disk when it last ran."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from clipoint3d_ros.adaptation.companion import Companion
+from clipoint3d_ros.adaptation.config import load_recipe
+from clipoint3d_ros.adaptation.gradient import Gradient
+from clipoint3d_ros.adaptation.memory import Memory, MemoryFileError
+from clipoint3d_ros.adaptation.reference import kept_reference
+from clipoint3d_ros.adaptation.store import Store, ram_folder
+from clipoint3d_ros.clip.backbone import Backbone, Card, load_backbone
+from clipoint3d_ros.clip.bundle import BundleError, load_network, read_meta
+from clipoint3d_ros.clip.descriptions import Descriptions
+from clipoint3d_ros.clip.text import class_features
+from clipoint3d_ros.datasets.domains import read_domain
+from clipoint3d_ros.nodes.adaptation_config import AdaptationConfig
+from clipoint3d_ros.nodes.versions import FROZEN, Versions
+from clipoint3d_ros.recognition.classifier import read_classes
+from clipoint3d_ros.resources import config_file
+
+
+class Adapting(NamedTuple):
+    """Everything that belongs to one backbone and one list of classes.
+
+    folder: of what outlives the node.
+    backbone, gradient: where prompts and LoRA are trained as well, else None: its weights are needed no more.
+    """
+
+    classes: Descriptions
+    card: Card
+    companion: Companion
+    store: Store
+    folder: Path
+    backbone: Backbone | None = None
+    gradient: Gradient | None = None
+
+    def latest(self, backbone: Backbone | None = None) -> Path | None:
+        """The newest bundle that this can go on with; with a backbone, one whose weights have been read, too."""
+
+        def usable(path: Path) -> None:
+            self._check(path)
+            if backbone is not None:
+                load_network(path, backbone)
+
+        return self.store.latest(usable)
+
+    def save(self, clouds: bool) -> None:
+        """Copy the live bundle and the memories to disk. OSError or ValueError in words where it cannot."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.store.persist()
+        for memory, path in self._memories():
+            memory.save(path, clouds, self._meaning)
+
+    def restore(self, warn: Callable[[str], object]) -> None:
+        """Take over what was remembered, where it can be; `warn` is told where not."""
+        for memory, path in self._memories():
+            if not path.is_file():
+                continue
+            try:
+                memory.restore(path, self._meaning)
+                if self.gradient is not None and any(s.cloud is None for s in memory.sightings()):
+                    memory.clear()  # saved without clouds, which tier 2 learns from
+            except MemoryFileError as error:
+                warn(f"what was remembered is not taken over: {error}")
+
+    def remove(self) -> None:
+        """Remove bundles and memories, live and on disk. OSError in words where it cannot."""
+        self.store.clear()
+        for _, path in self._memories():
+            path.unlink(missing_ok=True)
+
+    @property
+    def _meaning(self) -> str:
+        """What remembered features and labels mean."""
+        return " ".join([self.card.checksum, *self.classes.names])
+
+    def _memories(self) -> Iterator[tuple[Memory, Path]]:
+        for memory, name in ((self.companion.learned, "learned"), (self.companion.held, "held")):
+            yield memory, self.folder / f"{name}.safetensors"
+
+    def _check(self, path: Path) -> None:
+        """Raises BundleError where a bundle is of another backbone or of other classes, or cannot be read; and, unless
+        trained networks can be gone on with, where it has one."""
+        meta = read_meta(path)
+        if self.gradient is None and (meta["network"].get("tuning"), meta["network"].get("context")) != ("none", 0):
+            raise BundleError(f"{path} has a trained network, which mode statistics cannot go on with")
+        if meta["backbone"]["checksum"] != self.card.checksum or meta["classes"] != list(self.classes.names):
+            raise BundleError(f"{path} is of another backbone or of other classes")
+
+
+def load(
+    config: AdaptationConfig, name: str, versions: Versions, warn: Callable[[str], object]
+) -> tuple[Adapting, str]:
+    """Load the model and the reference, or gather it, and go on from what was accepted last.
+
+    Args:
+        name: the node's, for folders of its own.
+        versions: are set to what was found.
+        warn: told what of an earlier life is not taken over, and why.
+
+    Returns:
+        What the node works with, and a sentence about it.
+
+    Raises:
+        ValueError, OSError: in words, where something cannot be loaded.
+    """
+    folder = Path(config.state_folder) if config.state_folder else Path.home() / ".ros" / "clipoint3d_ros" / name
+    live = Path(config.live_folder) if config.live_folder else ram_folder("clipoint3d_ros") / name
+    classes = read_classes(config.class_source)
+    backbone = load_backbone(config.backbone or None, config.pretrained or None, config.device or None)
+    count = config.shots + config.probe
+    reference = kept_reference(
+        reference_folder(),
+        backbone,
+        classes,
+        lambda: read_domain(config.source, classes, count=count, seed=0),
+        config.source,
+        config.reference,
+    )
+    gradient = None
+    if config.mode == "gradient":
+        source = read_domain(config.source, classes, count=count, seed=0)
+        recipe = load_recipe(config.recipe or config_file("train/online.yaml"))
+        gradient = Gradient(backbone, classes, source, recipe, config.reference)
+    text = class_features(backbone, classes)
+    companion = Companion(reference, text, backbone.scale * backbone.temperature, config.companion)
+    store = Store(live, folder / "bundles", config.keep)
+    kept = None if gradient is None else backbone
+    adapting = Adapting(classes, backbone.card, companion, store, folder, kept, gradient)
+    adapting.restore(warn)
+    versions.begin(max(store.versions(), default=FROZEN))
+    latest = adapting.latest(backbone)
+    if latest is not None:
+        _go_on(adapting, latest, backbone, versions, warn)
+    told = "gain on the probe set" if reference.helpful else "gain nothing certain on the probe set, and stay unused"
+    going = "no version yet" if latest is None else f"going on from {latest.name}"
+    return adapting, (
+        f"{backbone.name}: class statistics of {config.source} {told}; {len(companion.learned)} objects remembered, "
+        f"{going}"
+    )
+
+
+def reference_folder() -> Path:
+    """Where references are kept, of all nodes of this user."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clipoint3d_ros" / "references"
+
+
+def _go_on(
+    adapting: Adapting, latest: Path, backbone: Backbone, versions: Versions, warn: Callable[[str], object]
+) -> None:
+    """From what was accepted last when the node ran before."""
+    network, adapter = load_network(latest, backbone)
+    companion, gradient = adapting.companion, adapting.gradient
+    if adapter.statistics is None:
+        return
+    if adapter.network.config.frozen:
+        companion.live = adapter.statistics
+        versions.go_on(latest, adapter.version, None)
+        return
+    assert gradient is not None  # else it is not usable
+    try:
+        gradient.adopt(network)
+    except ValueError as error:
+        warn(f"training begins anew: {error}")
+        return
+    again = gradient.candidate()
+    companion.adopt(again.reference, again.text, adapter.statistics)
+    versions.go_on(latest, adapter.version, network)

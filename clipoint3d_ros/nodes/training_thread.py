@@ -1,0 +1,147 @@
+"""Tier 2 in a thread of its own: a step at a time between perception's frames, within the budget."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from clipoint3d_ros.adaptation.budget import Budget
+from clipoint3d_ros.adaptation.companion import Candidate, Companion
+from clipoint3d_ros.adaptation.gradient import Gradient, Trained
+from clipoint3d_ros.adaptation.memory import Sighting
+from clipoint3d_ros.clip.network import Network
+from clipoint3d_ros.nodes.adaptation_config import AdaptationConfig
+
+_NICE = 10  # perception comes first, even in the same process
+_IDLE_S = 0.5  # from one look for work to the next
+
+
+@dataclass
+class TrainingThread:
+    """Step after step, as far as the budget allows; every `burst` steps a candidate.
+
+    gradient: it alone touches this, once started. companion: which `lock` guards.
+    budget: what it spends from.
+    config: as it is now; `burst` and `least_objects` may change.
+    idle: whether nothing may be learned now.
+    accepted: told of a network that the companion accepted, while the lock is held.
+    concluded: told of every candidate. failed: told of a step that failed.
+    cores: that a step takes: what torch may use on a CPU, or 1 beside a GPU.
+    """
+
+    gradient: Gradient
+    companion: Companion
+    lock: threading.Lock
+    budget: Budget
+    config: Callable[[], AdaptationConfig]
+    idle: Callable[[], bool]
+    accepted: Callable[[Network], None]
+    concluded: Callable[[Candidate], None]
+    failed: Callable[[Exception], None]
+    cores: int = 1
+    _thread: threading.Thread | None = None
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _anew: threading.Event = field(default_factory=threading.Event)
+
+    def start(self) -> None:
+        """Go on training, after a step that has outlived its stop."""
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(self._stop, self._thread), name="tier 2", daemon=True)
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> bool:
+        """End after the step in hand, of which nothing comes any more; False where that outlasts the time-out."""
+        self._stop.set()
+        if self._thread is None or self._thread is threading.current_thread():
+            return True
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def restart(self) -> None:
+        """From the frozen model again; nothing comes of the step in hand."""
+        self._anew.set()
+
+    @property
+    def thread(self) -> int | None:
+        """The system's number of the thread, by which its time is told."""
+        return None if self._thread is None else self._thread.native_id
+
+    def _run(self, stop: threading.Event, before: threading.Thread | None) -> None:
+        if before is not None:
+            before.join()
+        _give_way()
+        while not stop.is_set():
+            if self._anew.is_set():
+                self._anew.clear()
+                self.gradient.restart()
+            seen = [] if self.idle() else self.companion.learned.sightings()
+            if len(seen) < self.config().least_objects:
+                stop.wait(_IDLE_S)
+            elif wait_s := self.budget.wait(_IDLE_S):
+                stop.wait(wait_s)
+            else:
+                self._train(seen, stop)
+
+    def _train(self, seen: Sequence[Sighting], stop: threading.Event) -> None:
+        try:
+            with self.budget.spending(self.cores):
+                self.gradient.learn(seen)
+            if self.gradient.steps % self.config().burst == 0 and not stop.is_set():
+                candidate = self._candidate(stop)
+                if candidate is not None:
+                    self.concluded(candidate)
+        except Exception as error:  # one bad step must not end the node
+            self.failed(error)
+            self.gradient.fall_back()
+            stop.wait(1.0)
+
+    def _candidate(self, stop: threading.Event) -> Candidate | None:
+        """Judge the weights' running mean; None where that has been overtaken by a stop or a reset.
+
+        What is remembered is looked at before the lock is taken: perception's sightings do not wait for a vision tower.
+        """
+        with self.budget.spending(self.cores):
+            trained = self.gradient.candidate()
+            features: dict[Sighting, Tensor] = {}
+            self._look(trained, features, *self._remembered())
+            with self.lock:
+                if stop.is_set() or self._anew.is_set():
+                    return None
+                learned, held = self._remembered()
+                self._look(trained, features, learned, held)  # those that came meanwhile
+                rows = [_rows(features, part, trained.text.shape[1]) for part in (learned, held)]
+                candidate = self.companion.consider(trained.reference, trained.text, *rows)
+                if candidate.verdict.accepted:
+                    self.gradient.keep()
+                    self.accepted(trained.network)
+                else:
+                    self.gradient.fall_back()
+        return candidate
+
+    def _remembered(self) -> tuple[list[Sighting], list[Sighting]]:
+        return self.companion.learned.sightings(), self.companion.held.sightings()
+
+    def _look(self, trained: Trained, features: dict[Sighting, Tensor], *parts: Sequence[Sighting]) -> None:
+        """Add the features of those that have none yet."""
+        fresh = [sighting for part in parts for sighting in part if sighting not in features]
+        if fresh:
+            features.update(zip(fresh, self.gradient.features(trained.served, fresh), strict=True))
+
+
+def _rows(features: dict[Sighting, Tensor], sightings: Sequence[Sighting], width: int) -> Tensor:
+    """(M, D) of sightings in their order."""
+    return torch.stack([features[each] for each in sightings]) if sightings else torch.zeros(0, width)
+
+
+def _give_way() -> None:
+    """Let the system's scheduler prefer everybody else to this thread, and to those that torch starts for it."""
+    if sys.platform == "linux":  # where a thread has a niceness of its own
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)

@@ -1,0 +1,70 @@
+"""Which adapter version is made, given and served, and of which ones features may be learned from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from clipoint3d_ros.clip.network import Network
+
+FROZEN = 0
+
+
+class Versions:
+    """One companion's count of its versions.
+
+    Attributes:
+        made: the last one written. live: the one perception was given last, and took.
+        served: the one perception says it serves; None until it has.
+        restart: (bundle, version) that was live when the node last ran, until perception has been asked what it serves.
+        network: the trained one whose features are learned from, before its merge; None for the frozen one.
+    """
+
+    def __init__(self) -> None:
+        self.made = self.live = FROZEN
+        self.served: int | None = None
+        self.restart: tuple[Path, int] | None = None
+        self.network: Network | None = None
+        self._known = {FROZEN}
+
+    @property
+    def known(self) -> frozenset[int]:
+        """Those whose features are of the network that is learned from."""
+        return frozenset(self._known)
+
+    @property
+    def strange(self) -> bool:
+        """Whether perception serves one whose features are another network's."""
+        return self.served is not None and self.served not in self._known
+
+    def begin(self, made: int) -> None:
+        """Count on from the highest version that was found; nothing is live, the frozen features are learned from."""
+        self.made, self.live, self.restart = made, FROZEN, None
+        self.give_up()
+
+    def go_on(self, bundle: Path, version: int, network: Network | None) -> None:
+        """From what was accepted in an earlier life."""
+        self.restart, self.network = (bundle, version), network
+        self._known = {version} if network is not None else {FROZEN, version}
+
+    def put(self, version: int) -> None:
+        """A version of the network that is learned from is written."""
+        self.made = version
+        self._known.add(version)
+
+    def take(self, version: int) -> None:
+        """Perception took it."""
+        self.live, self.restart = version, None
+
+    def follow(self, network: Network) -> None:
+        """Learn from a trained network's features from now on; no version so far has them."""
+        self.network, self._known = network, set()
+
+    def give_up(self) -> None:
+        """Learn from the frozen model's features again."""
+        self.network, self._known = None, {FROZEN}
+
+    def say(self, version: int) -> None:
+        """Perception says what it serves."""
+        self.served = version
+        if version != FROZEN and version in self._known and self.restart is None:
+            self.live = version

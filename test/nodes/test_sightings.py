@@ -1,0 +1,70 @@
+"""Messages of one stamp find together."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from clipoint3d_ros.nodes.sightings import Gathering
+
+NAMES = ("detections", "features", "evidence")
+
+
+def message(sec, nanosec=0, of=""):
+    stamp = SimpleNamespace(sec=sec, nanosec=nanosec)
+    return SimpleNamespace(header=SimpleNamespace(stamp=stamp), of=of)
+
+
+@pytest.fixture
+def gathering():
+    return Gathering(NAMES, depth=3)
+
+
+@pytest.mark.parametrize("order", [NAMES, NAMES[::-1]])
+def test_a_frame_is_whole_with_its_last_part_in_whatever_order_they_come(gathering, order):
+    first, second, last = order
+    assert gathering.add(first, message(1)) is None
+    assert gathering.add(second, message(1)) is None
+    parts = gathering.add(last, message(1, of="last"))
+    assert getattr(parts, last).of == "last"
+    assert parts.objects is None
+
+
+def test_clouds_are_waited_for_where_they_are_a_part():
+    gathering = Gathering((*NAMES, "objects"))
+    assert [gathering.add(name, message(1)) for name in NAMES] == [None] * 3
+    assert gathering.add("objects", message(1)).objects is not None
+
+
+def test_parts_of_other_stamps_do_not_mix(gathering):
+    for sec in (1, 2):
+        assert gathering.add("detections", message(sec, of=sec)) is None
+        assert gathering.add("features", message(sec)) is None
+    assert gathering.add("evidence", message(2)).detections.of == 2
+    assert gathering.add("evidence", message(1)).detections.of == 1
+    assert gathering.missed == 0
+
+
+def test_stamps_that_stay_incomplete_leave_and_are_counted(gathering):
+    for sec in range(1, 6):
+        gathering.add("detections", message(sec))
+    assert gathering.missed == 2
+    gathering.add("features", message(1))
+    assert gathering.add("evidence", message(1)) is None, "stamp 1 was forgotten"
+
+
+def test_a_bag_that_starts_again_does_not_find_the_parts_of_its_last_round(gathering):
+    gathering.add("features", message(1, of="first round"))
+    gathering.add("detections", message(60))
+    gathering.add("detections", message(1, of="second round"))
+    assert gathering.add("evidence", message(1, of="second round")) is None, "features of the first round were taken"
+    parts = gathering.add("features", message(1, of="second round"))
+    assert {getattr(parts, name).of for name in NAMES} == {"second round"}
+
+
+def test_neighbours_out_of_order_are_no_jump(gathering):
+    gathering.add("features", message(1, 800_000_000))
+    gathering.add("detections", message(2))
+    gathering.add("detections", message(1, 800_000_000))
+    assert gathering.add("evidence", message(1, 800_000_000)) is not None

@@ -1,0 +1,78 @@
+"""What is known of versions, whatever order events come in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from clipoint3d_ros.nodes.versions import FROZEN, Versions
+
+BUNDLE = Path("/live/version-000007")
+
+
+@pytest.fixture
+def versions():
+    return Versions()
+
+
+def test_at_first_the_frozen_model_is_learned_from(versions):
+    assert (versions.made, versions.live, versions.served) == (FROZEN, FROZEN, None)
+    assert versions.known == {FROZEN}
+    assert not versions.strange, "perception has said nothing yet"
+    versions.say(FROZEN)
+    assert not versions.strange
+
+
+def test_statistics_leave_features_as_they_are_so_all_versions_are_known(versions):
+    for version in (1, 2):
+        versions.put(version)
+        versions.take(version)
+    assert versions.known == {FROZEN, 1, 2}
+    assert (versions.made, versions.live) == (2, 2)
+
+
+def test_a_trained_network_makes_all_features_of_before_unknown(versions):
+    versions.put(1)
+    network = object()
+    versions.follow(network)
+    assert versions.known == frozenset()
+    versions.say(1)
+    assert versions.strange
+    versions.put(2)
+    versions.say(2)
+    assert (versions.known, versions.strange, versions.network) == ({2}, False, network)
+    versions.give_up()
+    assert (versions.known, versions.network) == ({FROZEN}, None)
+    assert versions.made == 2, "no number is used twice"
+
+
+def test_what_perception_took_unheard_is_live_once_it_says_so(versions):
+    versions.put(3)
+    versions.say(3)
+    assert versions.live == 3
+
+
+def test_a_version_of_somebody_else_s_is_not_live(versions):
+    versions.say(50)
+    assert (versions.live, versions.strange) == (FROZEN, True)
+
+
+def test_perception_that_starts_anew_leaves_live_what_it_lost(versions):
+    versions.put(3)
+    versions.take(3)
+    versions.say(FROZEN)
+    assert versions.live == 3
+
+
+@pytest.mark.parametrize(("network", "known"), [(None, {FROZEN, 7}), ("trained", {7})])
+def test_an_earlier_life_is_gone_on_with_once_perception_has_been_asked(versions, network, known):
+    versions.put(2)
+    versions.begin(9)
+    assert (versions.made, versions.known) == (9, {FROZEN})
+    versions.go_on(BUNDLE, 7, network)
+    assert (versions.restart, versions.network, versions.known) == ((BUNDLE, 7), network, known)
+    versions.say(7)
+    assert versions.live == FROZEN, "it may be another bundle of that number"
+    versions.take(7)
+    assert (versions.live, versions.restart) == (7, None)
