@@ -48,6 +48,7 @@ def accuracy_over_time(found: Outcomes, versions: Sequence[Version]) -> Figure:
     for panel in panels:
         _mark(panel, versions, len(found.truth), named=panel is panels[0])
     panels[-1].set_xlabel("objects")
+    panels[-1].xaxis.set_major_locator(MaxNLocator(9, integer=True))
     _stream_time(panels[0], found)
     return figure
 
@@ -141,16 +142,17 @@ def _won(axes: Axes, found: Outcomes) -> None:
 
 
 def _mark(axes: Axes, versions: Sequence[Version], count: int, named: bool) -> None:
-    """A line where another version took over, with its number where there is room."""
+    """A line where another version took over, and its number where there is room; the others are faint."""
     last = -np.inf
     for version in changes(versions):
-        axes.axvline(version.objects, color=_MARK, lw=0.9, ls="--", zorder=1)
-        if named and version.objects - last >= _APART * count:
-            name = f"v{version.version}" if version.version else "frozen"
-            where = (version.objects, 0.985)
+        roomy = version.objects - last >= _APART * count
+        axes.axvline(version.objects, color=_MARK, lw=0.9, ls="--", zorder=1, alpha=1 if roomy else 0.3)
+        if roomy:
+            last = version.objects
+        if roomy and named:
             axes.annotate(
-                name,
-                where,
+                f"v{version.version}" if version.version else "frozen",
+                (version.objects, 0.985),
                 (2, 0),
                 xycoords=axes.get_xaxis_transform(),
                 textcoords="offset points",
@@ -158,7 +160,6 @@ def _mark(axes: Axes, versions: Sequence[Version], count: int, named: bool) -> N
                 fontsize="small",
                 va="top",
             )
-            last = version.objects
 
 
 def _stream_time(axes: Axes, found: Outcomes) -> None:
