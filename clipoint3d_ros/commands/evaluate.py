@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from clipoint3d_ros.cli import CommandError
 from clipoint3d_ros.evaluation.answers import Frame, Replayed, survey
 from clipoint3d_ros.evaluation.bags import POINTS_TOPIC, TRUTH_TOPIC, LabelledBag, Topics
 from clipoint3d_ros.evaluation.console import summary
+from clipoint3d_ros.evaluation.files import write_whole
 from clipoint3d_ros.evaluation.scoring import score
 from clipoint3d_ros.nodes.parameters import build
 from clipoint3d_ros.nodes.perception_config import PerceptionConfig
@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     replay.add_argument("--truth-topic", metavar="T", default=TRUTH_TOPIC, help=f"default: {TRUTH_TOPIC}")
     out = parser.add_argument_group("results")
     out.add_argument("--json", metavar="F", type=Path, help="write the figures here")
-    out.add_argument("--report", metavar="DIR", type=Path, help="write a page with tables and pictures here")
+    out.add_argument("--report", metavar="DIR", type=Path, help="write a page here: figures, plots, the worst mistakes")
     out.add_argument(
         "--unknown-below", metavar="P", type=float, default=0.0, help="report what a threshold P would call unknown"
     )
@@ -83,9 +83,9 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         write_json(args.json, figures)
     if args.report:
-        from clipoint3d_ros.evaluation.report import write_report
+        from clipoint3d_ros.evaluation.report.page import write_report
 
-        print(f"report: {write_report(args.report, figures, bags, frames, replayed, config)}")
+        print(f"report: {write_report(args.report, figures, bags, frames, replayed, config, _notes(args))}")
     return 0
 
 
@@ -98,13 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def write_json(path: Path, figures: dict[str, Any]) -> None:
     """Write whole or not at all: a reader never sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        beside.write_text(json.dumps(figures, indent=1, allow_nan=False) + "\n")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_whole(path, json.dumps(figures, indent=1, allow_nan=False) + "\n")
 
 
 def _refuse_what_is_to_come(args: argparse.Namespace) -> None:
@@ -160,6 +154,20 @@ def _class_names(config: PerceptionConfig) -> tuple[str, ...]:
     if config.bundle and config.class_source is None:
         return bundled_classes(config.bundle).names
     return read_classes(config.class_source).names
+
+
+def _notes(args: argparse.Namespace) -> dict[str, str]:
+    """How the answers came about, for the report's reader."""
+    pace = f"{args.rate:g} × the bag's pace"
+    if args.offline:
+        pace = "offline, without the nodes"
+    elif args.wait:
+        pace = "in step, the next frame after the answer"
+    weights = f" ({args.pretrained})" if args.pretrained else ""
+    model = args.backbone or ("the bundle's" if args.bundle else "clipoint3d-tiny, embedded")
+    bundle = {"bundle": args.bundle} if args.bundle else {}
+    others = {"parameters": ", ".join(args.param)} if args.param else {}
+    return {"model": model + weights, **bundle, "adaptation": args.adapt, "pace": pace, **others}
 
 
 def _warn_of_missing_clouds(frames: Sequence[Frame]) -> None:

@@ -63,6 +63,11 @@ class Replayed:
     frozen: Mapping[FrameKey, FrameAnswer]
     adapted: Mapping[FrameKey, FrameAnswer] | None = None
 
+    @property
+    def served(self) -> Mapping[FrameKey, FrameAnswer]:
+        """What the robot was told: the adapter's answers where one was asked for."""
+        return self.frozen if self.adapted is None else self.adapted
+
 
 def survey(bags: Sequence[LabelledBag], segments: SegmentConfig | None = None) -> Iterable[Frame]:
     """Every frame of the bags with its truth, in recorded order; truth without a cloud comes after its bag's clouds.

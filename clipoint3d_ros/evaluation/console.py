@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 
@@ -23,6 +23,19 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 def percent(value: float | None) -> str:
     """A share as a percentage, "-" where there is none."""
     return "-" if value is None else f"{100 * value:.1f} %"
+
+
+def points(change: float) -> str:
+    """A difference of shares in points, with its sign."""
+    return f"{100 * change:+.1f}"
+
+
+def span(interval: Sequence[float | None] | None, said: Callable[[float], str]) -> str:
+    """An interval in words, "" where there is none."""
+    if interval is None or None in interval:
+        return ""
+    low, high = interval
+    return f"{said(low)} to {said(high)}"  # type: ignore[arg-type]
 
 
 def models_of(figures: Mapping[str, Any]) -> list[str]:
@@ -53,13 +66,20 @@ def _confusion(figures: Mapping[str, Any]) -> str:
 
 
 def _footer(figures: Mapping[str, Any]) -> str:
-    latency, unknown = figures["latency_ms"], figures["unknown"]
+    latency, unknown, gain = figures["latency_ms"], figures["unknown"], figures["gain"]
     lines = [
         f"{figures['frames']} frames, {figures['dropped_frames']} dropped; "
         f"{figures['objects']} objects scored of {figures['instances']}"
     ]
     if figures["adapted"] is not None:
         lines.append(f"adapter version {', '.join(map(str, figures['adapter_versions'])) or '-'}")
+    if gain is not None and gain["accuracy"] is not None:
+        gained = (
+            f"{title} {points(gain[key])} points"
+            + (f" ({found})" if (found := span(gain["intervals"][key], points)) else "")
+            for title, key in (("accuracy", "accuracy"), ("macro accuracy", "macro_accuracy"))
+        )
+        lines.append(f"gained: {', '.join(gained)}; {gain['mended']} objects mended, {gain['broken']} broken")
     if latency["p50"] is not None:
         lines.append("latency " + ", ".join(f"{name} {value:.0f} ms" for name, value in latency.items()))
     if unknown["rate"] is not None:

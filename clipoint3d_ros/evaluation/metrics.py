@@ -21,6 +21,14 @@ class Intervals(NamedTuple):
     macro_accuracy: tuple[float, float]
 
 
+class Reliability(NamedTuple):
+    """Of each bin of scores, (bins,): how many objects, their mean score, the share named rightly (NaN: no object)."""
+
+    objects: np.ndarray
+    score: np.ndarray
+    accuracy: np.ndarray
+
+
 def accuracy(truth: np.ndarray, predicted: np.ndarray) -> float:
     """Share of all M objects named rightly; an object without an answer is a wrong one."""
     return _mean(truth == predicted)
@@ -73,11 +81,57 @@ def expected_calibration_error(right: np.ndarray, score: np.ndarray, bins: int =
     """
     if len(score) == 0:
         return float("nan")
-    if not ((score >= 0) & (score <= 1)).all():
-        raise ValueError(f"scores must lie in [0, 1], but range from {score.min()} to {score.max()}")
-    which = np.clip(np.ceil(score * bins).astype(int) - 1, 0, bins - 1)
-    gap = np.bincount(which, right.astype(float) - score, minlength=bins)  # n_b (accuracy_b - mean score_b)
+    gap = np.bincount(_bin(score, bins), right.astype(float) - score, minlength=bins)  # n_b (accuracy_b - mean score_b)
     return float(np.abs(gap).sum() / len(score))
+
+
+def reliability(right: np.ndarray, score: np.ndarray, bins: int = 15) -> Reliability:
+    """Score against accuracy, in the bins of `expected_calibration_error`; arguments and errors as there."""
+    which = _bin(score, bins)
+    objects = np.bincount(which, minlength=bins)
+    sums = (np.bincount(which, values, minlength=bins) for values in (score, right.astype(float)))
+    return Reliability(objects, *(np.divide(s, objects, out=np.full(bins, np.nan), where=objects > 0) for s in sums))
+
+
+class Calibration(NamedTuple):
+    """A model's named objects: whether each was right, its score and its scene, as in `calibration_interval`."""
+
+    right: np.ndarray
+    score: np.ndarray
+    scene: np.ndarray
+
+    @property
+    def error(self) -> float:
+        """The expected calibration error."""
+        return expected_calibration_error(self.right, self.score)
+
+
+def calibration_interval(
+    of: Calibration, less: Calibration | None = None, share: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> tuple[float, float]:
+    """Basic bootstrap interval over scenes of the calibration error, or of its difference from another model's.
+
+    A resample's gaps are those of the sample and noise besides, so the resamples' errors lie too high; the basic
+    interval (2 e - q_high, 2 e - q_low) takes that off again (Davison and Hinkley, "Bootstrap Methods and their
+    Application", 1997, section 5.2). Scenes for the reason given in `bootstrap_intervals`.
+
+    Args:
+        of: right (M,) bool, score (M,) in [0, 1], scene (M,) any integers, equal for the objects of one scene.
+        less: the other model on the same scenes, which are drawn for both together.
+        share: of the interval.
+
+    Returns:
+        (low, high), of an error within [0, 1]; NaN where a model named no object.
+    """
+    models = [of] if less is None else [of, less]
+    if not all(len(model.score) for model in models):
+        return (float("nan"),) * 2
+    names = np.unique(np.concatenate([model.scene for model in models]))
+    draws = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), resamples)
+    errors, drawn = zip(*((model.error, _drawn_errors(model, names, draws)) for model in models), strict=True)
+    error, resampled = (values[0] - (values[1] if less is not None else 0) for values in (errors, drawn))
+    high, low = np.nanpercentile(resampled, [50 * (1 + share), 50 * (1 - share)])
+    return _pair(np.clip([2 * error - high, 2 * error - low], 0 if less is None else -1, 1))
 
 
 def bootstrap_intervals(
@@ -167,6 +221,22 @@ def _finite_scores(known: np.ndarray, unknown: np.ndarray) -> np.ndarray:
     if not np.isfinite(both).all():
         raise ValueError(f"{int((~np.isfinite(both)).sum())} of {len(both)} scores are not finite and have no rank")
     return both
+
+
+def _drawn_errors(of: Calibration, names: np.ndarray, draws: np.ndarray, bins: int = 15) -> np.ndarray:
+    """(R,) calibration errors of resamples that hold each of the (G,) scenes `draws` (R, G) times; NaN: no object."""
+    which = np.searchsorted(names, of.scene)
+    gap, count = np.zeros((len(names), bins)), np.bincount(which, minlength=len(names))
+    np.add.at(gap, (which, _bin(of.score, bins)), of.right.astype(float) - of.score)
+    total = draws @ count
+    return np.divide(np.abs(draws @ gap).sum(1), total, out=np.full(len(draws), np.nan), where=total > 0)
+
+
+def _bin(score: np.ndarray, bins: int) -> np.ndarray:
+    """(M,) bins of equal width over [0, 1], each with its upper end; ValueError where a score lies outside."""
+    if not ((score >= 0) & (score <= 1)).all():
+        raise ValueError(f"scores must lie in [0, 1], but range from {score.min()} to {score.max()}")
+    return np.clip(np.ceil(score * bins).astype(int) - 1, 0, bins - 1)
 
 
 def _mean(values: np.ndarray) -> float:

@@ -16,19 +16,20 @@ import time
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import PointCloud2, PointField
+from sensor_msgs.msg import Image, PointCloud2, PointField
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection3DArray, VisionInfo
 
 from clipoint3d_ros.evaluation.answers import Answer, FrameAnswer, FrameKey, Replayed
 from clipoint3d_ros.evaluation.bags import SECOND, Cloud, LabelledBag
 from clipoint3d_ros.evaluation.node_process import COMPANION, Graph, NodeProcess, ReplayError, environment
+from clipoint3d_ros.nodes.evidence import COLUMNS, read_rows
 from clipoint3d_ros.nodes.parameters import build
 from clipoint3d_ros.nodes.perception_config import PerceptionConfig
 
@@ -158,7 +159,9 @@ class _Sensor:
     """The replay's end of the wire: sends clouds, notes when, and takes in the answers of one bag at a time.
 
     With `bundled` or `adapting`, an answer is whole when the frozen model's of the same stamp is here too; with
-    `bundled`, the adapter's version must be known as well.
+    `bundled`, the adapter's version must be known as well. With `adapting`, versions change from one frame to the next
+    and the announcement of one may come before or after the frames around it, so that each frame's own evidence says
+    which version answered it.
     """
 
     def __init__(self, context: Any, graph: Graph, bundled: bool, adapting: bool) -> None:
@@ -169,8 +172,10 @@ class _Sensor:
         )
         self._bundled, self._adapting = bundled, adapting
         self._learned: set[int] = set()
+        self._versions: dict[int, int] = {}
         if adapting:
             self._node.create_subscription(Header, "adaptation/output/learned", self._on_learned, _ANSWERS)
+            self._node.create_subscription(Image, "perception/output/evidence", self._on_evidence, _ANSWERS)
         if bundled or adapting:
             self._node.create_subscription(
                 Detection3DArray, "perception/output/frozen_detections", self._on_frozen_detections, _ANSWERS
@@ -207,7 +212,8 @@ class _Sensor:
     def find_companion(self, node: NodeProcess, timeout: float) -> None:
         """Return once the adaptation node listens to perception."""
         deadline = time.monotonic() + timeout
-        while self._node.count_subscribers(f"{self._node.get_namespace()}/perception/output/evidence") < 1:
+        evidence = f"{self._node.get_namespace()}/perception/output/evidence"
+        while self._node.count_subscribers(evidence) < 2:  # the companion and this
             node.check()
             if node.failed():
                 raise ReplayError(f"the adaptation node cannot configure; {node.last_words()}")
@@ -225,7 +231,7 @@ class _Sensor:
     def begin(self) -> None:
         """Forget what came before; a new bag may repeat the stamps of the last."""
         with self._arrival:
-            self._sent, self._answers, self._frozen, self._learned = {}, {}, {}, set()
+            self._sent, self._answers, self._frozen, self._learned, self._versions = {}, {}, {}, set(), {}
 
     def send(self, cloud: Cloud) -> None:
         """Publish the recorded bytes as they are; decoding and encoding megabytes would only cost time."""
@@ -246,9 +252,12 @@ class _Sensor:
         return True
 
     def answers(self) -> dict[int, FrameAnswer]:
-        """{stamp: answer} since `begin`."""
+        """{stamp: answer} since `begin`, each with the version that its evidence names."""
         with self._arrival:
-            return dict(self._answers)
+            return {
+                stamp: replace(answer, version=self._versions.get(stamp, answer.version))
+                for stamp, answer in self._answers.items()
+            }
 
     def frozen_answers(self) -> dict[int, FrameAnswer]:
         """{stamp: the frozen model's answer} since `begin`; none without a bundle."""
@@ -269,12 +278,22 @@ class _Sensor:
         if stamp not in self._answers:
             return False
         beside = stamp in self._frozen or not (self._bundled or self._adapting)
+        if self._adapting and self._answers[stamp].objects and stamp not in self._versions:
+            return False
         return beside and (self._version > 0 or not self._bundled)
 
     def _on_learned(self, header: Header) -> None:
         with self._arrival:
             self._learned.add(header.stamp.sec * SECOND + header.stamp.nanosec)
             self._arrival.notify_all()
+
+    def _on_evidence(self, image: Image) -> None:
+        rows = read_rows(image)
+        with self._arrival:
+            if len(rows):
+                stamp = image.header.stamp.sec * SECOND + image.header.stamp.nanosec
+                self._versions[stamp] = int(rows[0, COLUMNS.index("version")])
+                self._arrival.notify_all()
 
     def _on_detections(self, detections: Detection3DArray) -> None:
         self._take_in(detections, frozen=False)

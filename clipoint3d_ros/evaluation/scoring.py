@@ -13,7 +13,11 @@
 | `adapter_versions` | that answered, in order of appearance; 0 is the frozen model |
 | `windows` | the stream cut into runs of whole frames with at least 50 scored objects (the last may have fewer): `start`, `end` in seconds of the stream (stamps of its first and last frame, bags laid end to end), accuracies within, the version at its end |
 | `unknown` | beside the contract: share of scored objects, and of truth objects with other names (`rate_outside`), called unknown at the threshold `below` |
-| `intervals` | beside the contract: 95 % bootstrap over frames of the accuracies of `frozen` and `adapted` |
+| `intervals` | beside the contract: 95 % bootstrap over frames of `accuracy`, `macro_accuracy` and `ece` of `frozen` and `adapted`; nulls where all scored objects are of one frame |
+| `adapter_timeline` | beside the contract: `start` in seconds of the stream, scored `objects` before it, `version` that answered from there on |
+| `gain` | beside the contract, null without an adapter: `accuracy`, `macro_accuracy` and `ece`, adapted less frozen; their paired 95 % `intervals` over frames; objects `mended` (frozen wrong, adapted right) and `broken` (the other way) |
+| `missed` | beside the contract: scored objects without a named class, by why: `no_cloud`, `dropped` frame, `no_segment` of their id in the answer, called `unknown` |
+| `unscored` | beside the contract: objects of `other_classes`, `nameless` in the truth, or with `no_truth`; with `objects` these are all `instances` |
 
 Accuracies are fractions of 1. An object without an answer counts as wrong. A figure over nothing is null.
 """  # noqa: E501  (table)
@@ -22,40 +26,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from clipoint3d_ros.evaluation import metrics
 from clipoint3d_ros.evaluation.answers import Answer, Frame, FrameAnswer, FrameKey, Replayed
-from clipoint3d_ros.evaluation.bags import TrueObject
+from clipoint3d_ros.evaluation.outcomes import (
+    Outcomes,
+    Verdicts,
+    answer_to,
+    ids,
+    missed,
+    outcomes,
+    timeline,
+    unscored,
+)
+from clipoint3d_ros.evaluation.streams.metrics import gains
 from clipoint3d_ros.recognition.recognition import UNKNOWN
 
 WINDOW = 50  # scored objects, at least
-
-
-class Scored(NamedTuple):
-    """One scored truth object with what was said of it (None: nothing)."""
-
-    frame: Frame
-    object: TrueObject
-    frozen: Answer | None
-    adapted: Answer | None
-
-
-def scored_objects(frames: Sequence[Frame], replayed: Replayed) -> list[Scored]:
-    """Every truth object whose name is among the classes, with the answers of its stamp and id."""
-    return [
-        Scored(
-            frame,
-            known,
-            _answer(replayed.frozen.get(frame.key), frame, known),
-            _answer((replayed.adapted or {}).get(frame.key), frame, known),
-        )
-        for frame in frames
-        for known in frame.objects
-        if known.name in replayed.classes
-    ]
 
 
 def score(frames: Sequence[Frame], replayed: Replayed, unknown_below: float = 0.0) -> dict[str, Any]:
@@ -66,32 +56,34 @@ def score(frames: Sequence[Frame], replayed: Replayed, unknown_below: float = 0.
         replayed: their answers; `unknown` must have been off, so that every object was given a class.
         unknown_below: the score under which an answer would have been "unknown".
     """
-    classes = replayed.classes
-    scored = scored_objects(frames, replayed)
-    truth = np.array([classes.index(s.object.name) for s in scored], int)
-    frozen = _indices([s.frozen for s in scored], classes)
-    adapted = _indices([s.adapted for s in scored], classes) if replayed.adapted is not None else None
-    live = replayed.frozen if replayed.adapted is None else replayed.adapted
+    classes, found, live = replayed.classes, outcomes(frames, replayed), replayed.served
     played = [frame for frame in frames if frame.recorded]
-    versions = [live[frame.key].version for frame in played if frame.key in live]
+    versions = timeline(frames, replayed)
     figures = {
         "classes": list(classes),
-        "objects": len(scored),
-        "instances": sum(len(_ids(frame)) for frame in frames),
+        "objects": len(found.truth),
+        "instances": sum(len(ids(frame)) for frame in frames),
         "frames": len(played),
         "dropped_frames": sum(frame.key not in live for frame in played),
-        "frozen": _accuracies(truth, frozen, [s.frozen for s in scored], len(classes)),
-        "adapted": None if adapted is None else _accuracies(truth, adapted, [s.adapted for s in scored], len(classes)),
-        "per_class": _per_class(truth, frozen, adapted, classes),
+        "frozen": _accuracies(found, found.frozen),
+        "adapted": None if found.adapted is None else _accuracies(found, found.adapted),
+        "per_class": _per_class(found),
         "confusion": {
             "classes": list(classes),
-            "matrix": metrics.confusion(truth, frozen if adapted is None else adapted, len(classes)).tolist(),
+            "matrix": metrics.confusion(found.truth, found.served.named, len(classes)).tolist(),
         },
         "latency_ms": _latency([live[frame.key].latency for frame in played if frame.key in live]),
-        "adapter_versions": list(dict.fromkeys(versions)),
-        "windows": _windows(scored, truth, frozen, adapted, live),
-        "unknown": _unknown(frames, scored, live, classes, unknown_below),
-        "intervals": _intervals(scored, truth, frozen, adapted, len(classes)),
+        "adapter_versions": list(dict.fromkeys(version.version for version in versions)),
+        "windows": _windows(found, live),
+        "unknown": _unknown(frames, found, live, unknown_below),
+        "intervals": {
+            "frozen": _intervals(found, found.frozen),
+            "adapted": None if found.adapted is None else _intervals(found, found.adapted),
+        },
+        "adapter_timeline": [version._asdict() for version in versions],
+        "gain": None if found.adapted is None else _gain(found, found.adapted),
+        "missed": missed(frames, replayed),
+        "unscored": unscored(frames, classes),
     }
     return _without_nan(figures)
 
@@ -116,49 +108,24 @@ def windows(objects_per_frame: Sequence[int], least: int = WINDOW) -> list[slice
     return cuts
 
 
-def _answer(given: FrameAnswer | None, frame: Frame, known: TrueObject) -> Answer | None:
-    if given is None:
-        return None
-    if known.id not in given.objects and len(frame.objects) == 1 and set(given.objects) == {""}:
-        return given.objects[""]  # a cloud that is one object has no id to match by, and needs none
-    return given.objects.get(known.id)
-
-
-def _indices(answers: Sequence[Answer | None], classes: Sequence[str]) -> np.ndarray:
-    """(M,) class indices, NONE where no class of these was named."""
-    place = {name: i for i, name in enumerate(classes)}
-    return np.array([metrics.NONE if a is None else place.get(a.label, metrics.NONE) for a in answers], int)
-
-
-def _ids(frame: Frame) -> frozenset[str]:
-    """Of all objects a frame holds; where the cloud is one object, truth's id and the cloud's "" are the same one."""
-    known = frozenset(o.id for o in frame.objects)
-    return known if known and frame.segments == {""} else known | frame.segments
-
-
-def _accuracies(
-    truth: np.ndarray, predicted: np.ndarray, answers: Sequence[Answer | None], classes: int
-) -> dict[str, float]:
-    named = predicted != metrics.NONE
-    scores = np.array([0.0 if a is None else a.score for a in answers])
+def _accuracies(found: Outcomes, of: Verdicts) -> dict[str, float]:
     return {
-        "accuracy": metrics.accuracy(truth, predicted),
-        "macro_accuracy": metrics.macro_accuracy(truth, predicted, classes),
-        "answered_accuracy": metrics.answered_accuracy(truth, predicted),
-        "ece": metrics.expected_calibration_error((truth == predicted)[named], scores[named]),
+        "accuracy": metrics.accuracy(found.truth, of.named),
+        "macro_accuracy": metrics.macro_accuracy(found.truth, of.named, len(found.classes)),
+        "answered_accuracy": metrics.answered_accuracy(found.truth, of.named),
+        "ece": found.calibration(of).error,
     }
 
 
-def _per_class(
-    truth: np.ndarray, frozen: np.ndarray, adapted: np.ndarray | None, classes: Sequence[str]
-) -> dict[str, dict[str, Any]]:
-    counts = metrics.class_counts(truth, len(classes))
-    before = metrics.class_accuracies(truth, frozen, len(classes))
-    after = None if adapted is None else metrics.class_accuracies(truth, adapted, len(classes))
-    return {
-        name: {"n": int(counts[i]), "frozen": float(before[i]), "adapted": None if after is None else float(after[i])}
-        for i, name in enumerate(classes)
-    }
+def _per_class(found: Outcomes) -> dict[str, dict[str, Any]]:
+    def accuracies(of: Verdicts | None) -> list[Any]:
+        if of is None:
+            return [None] * len(found.classes)
+        return metrics.class_accuracies(found.truth, of.named, len(found.classes)).tolist()
+
+    counts = metrics.class_counts(found.truth, len(found.classes)).tolist()
+    rows = zip(found.classes, counts, accuracies(found.frozen), accuracies(found.adapted), strict=True)
+    return {name: {"n": count, "frozen": before, "adapted": after} for name, count, before, after in rows}
 
 
 def _latency(seconds: Sequence[float]) -> dict[str, float | None]:
@@ -168,47 +135,34 @@ def _latency(seconds: Sequence[float]) -> dict[str, float | None]:
     return {"p50": float(p50), "p95": float(p95), "p99": float(p99), "max": float(longest)}
 
 
-def _windows(
-    scored: Sequence[Scored],
-    truth: np.ndarray,
-    frozen: np.ndarray,
-    adapted: np.ndarray | None,
-    live: Mapping[FrameKey, FrameAnswer],
-) -> list[dict[str, Any]]:
-    frames = list(dict.fromkeys(s.frame.key for s in scored))
-    place = {key: i for i, key in enumerate(frames)}
-    of_frame = np.array([place[s.frame.key] for s in scored], int)
-    times = {s.frame.key: s.frame.time for s in scored}
-    found = []
-    for cut in windows(np.bincount(of_frame, minlength=len(frames)).tolist() if frames else []):
-        inside = (of_frame >= cut.start) & (of_frame < cut.stop)
-        versions = [live[key].version for key in frames[: cut.stop] if key in live]
-        found.append(
+def _windows(found: Outcomes, live: Mapping[FrameKey, FrameAnswer]) -> list[dict[str, Any]]:
+    frames = list({s.frame.key: s.frame for s in found.scored}.values())
+    cuts = []
+    for cut in windows(np.bincount(found.frame, minlength=len(frames)).tolist() if frames else []):
+        inside = (found.frame >= cut.start) & (found.frame < cut.stop)
+        versions = [live[frame.key].version for frame in frames[: cut.stop] if frame.key in live]
+        cuts.append(
             {
-                "start": times[frames[cut.start]],
-                "end": times[frames[cut.stop - 1]],
+                "start": frames[cut.start].time,
+                "end": frames[cut.stop - 1].time,
                 "objects": int(inside.sum()),
-                "frozen": metrics.accuracy(truth[inside], frozen[inside]),
-                "adapted": None if adapted is None else metrics.accuracy(truth[inside], adapted[inside]),
+                "frozen": float(found.right("frozen")[inside].mean()),
+                "adapted": None if found.adapted is None else float(found.right("adapted")[inside].mean()),
                 "adapter_version": versions[-1] if versions else 0,
             }
         )
-    return found
+    return cuts
 
 
 def _unknown(
-    frames: Sequence[Frame],
-    scored: Sequence[Scored],
-    live: Mapping[FrameKey, FrameAnswer],
-    classes: Sequence[str],
-    below: float,
+    frames: Sequence[Frame], found: Outcomes, live: Mapping[FrameKey, FrameAnswer], below: float
 ) -> dict[str, float]:
-    inside = [_answer(live.get(s.frame.key), s.frame, s.object) for s in scored]
+    inside = [answer_to(live.get(s.frame.key), s.frame, s.object) for s in found.scored]
     outside = [
-        _answer(live.get(frame.key), frame, known)
+        answer_to(live.get(frame.key), frame, known)
         for frame in frames
         for known in frame.objects
-        if known.name and known.name not in classes
+        if known.name and known.name not in found.classes
     ]
     return {"below": below, "rate": _unknown_rate(inside, below), "rate_outside": _unknown_rate(outside, below)}
 
@@ -218,17 +172,39 @@ def _unknown_rate(answers: Sequence[Answer | None], below: float) -> float:
     return sum(a.label == UNKNOWN or a.score < below for a in given) / len(given) if given else math.nan
 
 
-def _intervals(
-    scored: Sequence[Scored], truth: np.ndarray, frozen: np.ndarray, adapted: np.ndarray | None, classes: int
-) -> dict[str, dict[str, list[float]] | None]:
-    place = {key: i for i, key in enumerate(dict.fromkeys(s.frame.key for s in scored))}
-    scene = np.array([place[s.frame.key] for s in scored], int)
+def _intervals(found: Outcomes, of: Verdicts) -> dict[str, list[float]]:
+    if _one_frame(found):
+        return {key: [math.nan, math.nan] for key in ("accuracy", "macro_accuracy", "ece")}
+    accuracies = metrics.bootstrap_intervals(found.truth, of.named, found.frame, len(found.classes))
+    return {
+        "accuracy": list(accuracies.accuracy),
+        "macro_accuracy": list(accuracies.macro_accuracy),
+        "ece": list(metrics.calibration_interval(found.calibration(of))),
+    }
 
-    def of(predicted: np.ndarray) -> dict[str, list[float]]:
-        found = metrics.bootstrap_intervals(truth, predicted, scene, classes)
-        return {"accuracy": list(found.accuracy), "macro_accuracy": list(found.macro_accuracy)}
 
-    return {"frozen": of(frozen), "adapted": None if adapted is None else of(adapted)}
+def _gain(found: Outcomes, adapted: Verdicts) -> dict[str, Any]:
+    before, after = found.right("frozen"), found.right("adapted")
+    gained = gains([found.truth], [after], [before], [found.frame])
+    claims, less = found.calibration(adapted), found.calibration(found.frozen)
+    intervals = {
+        "accuracy": gained.micro_ci95,
+        "macro_accuracy": gained.macro_ci95,
+        "ece": metrics.calibration_interval(claims, less),
+    }
+    return {
+        "accuracy": gained.micro,
+        "macro_accuracy": gained.macro,
+        "ece": claims.error - less.error,
+        "intervals": {key: [math.nan] * 2 if _one_frame(found) else list(of) for key, of in intervals.items()},
+        "mended": int((after & ~before).sum()),
+        "broken": int((before & ~after).sum()),
+    }
+
+
+def _one_frame(found: Outcomes) -> bool:
+    """Whether there is nothing to draw frames from: the interval would have no width, as if all were certain."""
+    return len(np.unique(found.frame)) < 2
 
 
 def _without_nan(value: Any) -> Any:

@@ -1,5 +1,6 @@
 """`clipoint3d evaluate`, offline and through the real node, with a tiny untrained model and with the embedded one."""
 
+import argparse
 import json
 import sys
 
@@ -92,8 +93,9 @@ def test_a_bundle_is_scored_beside_its_frozen_model(tmp_path, bag, backbone, bun
     assert "adapter version 12" in said
     page = (tmp_path / "report" / "index.html").read_text()
     assert "<th>frozen</th><th>adapted</th>" in page
-    assert "<td>adapter version</td><td>12</td>" in page
-    assert "Confusion of the adapted model" in page
+    assert "Version 12 answered throughout." in page
+    assert "bundle: adapter" in page
+    assert [entry["version"] for entry in both["adapter_timeline"]] == [12]
 
 
 def test_classes_and_backbone_are_the_bundle_s_where_none_are_named(tmp_path, bag, bundle):
@@ -139,14 +141,39 @@ def test_a_cloud_the_node_refuses_is_a_dropped_frame(tmp_path, bag, backbone):
     assert figures["objects"] == 6
 
 
-def test_the_report_is_a_page_with_its_pictures(tmp_path, bag, backbone, capsys):
-    figures_of(tmp_path, bag, "--offline", "--backbone", backbone, "--report", tmp_path / "report")
+def test_the_report_is_one_page_with_everything_in_it(tmp_path, bag, backbone, capsys):
+    words = ["--offline", "--backbone", backbone, "--param", "points:=512", "--report", tmp_path / "report"]
+    figures_of(tmp_path, bag, *words)
+    assert [path.name for path in (tmp_path / "report").iterdir()] == ["index.html"]
     page = (tmp_path / "report" / "index.html").read_text()
-    for picture in ("confusion.png", "windows.png", "mistakes.png"):
-        assert f'src="{picture}"' in page
-        assert (tmp_path / "report" / picture).read_bytes().startswith(b"\x89PNG")
-    assert "macro accuracy" in page
+    for alt in ("accuracy over time", "reliability", "confusion matrices", "depth views"):
+        assert f'<img alt="{alt}"' in page
+    for note in (
+        "adaptation: off",
+        "pace: offline, without the nodes",
+        f"model: {backbone}",
+        "parameters: points:=512",
+    ):
+        assert note in page
     assert str(tmp_path / "report" / "index.html") in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "notes"),
+    [
+        (
+            ["--adapt", "statistics", "--wait"],
+            {"adaptation": "statistics", "pace": "in step, the next frame after the answer"},
+        ),
+        (["--rate", "0.5"], {"model": "clipoint3d-tiny, embedded", "pace": "0.5 × the bag's pace"}),
+        (["--bundle", "b"], {"model": "the bundle's", "bundle": "b"}),
+        (["--backbone", "ViT-B-16", "--pretrained", "openai"], {"model": "ViT-B-16 (openai)"}),
+    ],
+)
+def test_the_report_says_how_the_answers_came_about(words, notes):
+    parser = argparse.ArgumentParser()
+    evaluate.add_arguments(parser)
+    assert evaluate._notes(parser.parse_args(["bag", *words])).items() >= notes.items()
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,60 @@ def test_calibration_error_at_the_ends_of_the_scale():
         metrics.expected_calibration_error(np.array([True]), np.array([1.5]))
 
 
+def test_reliability_by_hand():
+    # The case above: bin (0, 0.5] holds scores 0.5 (right) and 0.3 (wrong), bin (0.5, 1] holds 0.9 and 0.7, both right.
+    right, score = np.array([True, False, True, True]), np.array([0.5, 0.3, 0.9, 0.7])
+    found = metrics.reliability(right, score, bins=2)
+    assert found.objects.tolist() == [2, 2]
+    np.testing.assert_allclose(found.score, [0.4, 0.8])
+    np.testing.assert_allclose(found.accuracy, [0.5, 1])
+
+
+def test_the_gaps_of_reliability_are_the_calibration_error():
+    rng = np.random.default_rng(0)
+    score = rng.random(500) ** 2
+    right = rng.random(500) < 0.5
+    found = metrics.reliability(right, score)
+    gaps = np.nan_to_num(np.abs(found.accuracy - found.score)) * found.objects
+    assert gaps.sum() / 500 == pytest.approx(metrics.expected_calibration_error(right, score))
+    empty = metrics.reliability(right[:1], np.array([1.0]))
+    assert empty.objects.tolist() == [0] * 14 + [1]
+    assert np.isnan(empty.accuracy[:14]).all()
+
+
+def claims(bias, seed=0, count=600, scenes=80):
+    """Objects that are right with the probability of their score less `bias`."""
+    rng = np.random.default_rng(seed)
+    score = 0.3 + 0.7 * rng.random(count)
+    return metrics.Calibration(rng.random(count) < score - bias, score, rng.integers(0, scenes, count))
+
+
+def test_the_interval_of_a_calibration_error_holds_the_true_one():
+    inside = [low <= 0.2 <= high for low, high in (metrics.calibration_interval(claims(0.2, s)) for s in range(40))]
+    assert sum(inside) >= 34, "95 % of the intervals should hold the error that the objects were made with"
+
+
+def test_a_sound_model_is_not_called_miscalibrated_by_its_interval():
+    lows = [metrics.calibration_interval(claims(0.0, seed))[0] for seed in range(20)]
+    assert sum(low > 0.02 for low in lows) <= 2, "resamples lie above the error; the interval takes that off"
+
+
+def test_the_difference_of_two_models_is_drawn_on_the_same_scenes():
+    better, worse = claims(0.0), claims(0.25)
+    low, high = metrics.calibration_interval(worse, less=better)
+    assert 0 < low < worse.error - better.error < high
+    assert metrics.calibration_interval(better, less=better) == (0, 0), "no model differs from itself"
+    one_scene = metrics.Calibration(worse.right, worse.score, np.zeros(600, int))
+    assert metrics.calibration_interval(one_scene) == pytest.approx((worse.error, worse.error))
+
+
+def test_a_model_that_names_nothing_has_no_calibration():
+    nothing = metrics.Calibration(np.zeros(0, bool), np.zeros(0), np.zeros(0, int))
+    assert np.isnan(nothing.error)
+    assert np.isnan(metrics.calibration_interval(nothing)).all()
+    assert np.isnan(metrics.calibration_interval(claims(0.1), less=nothing)).all()
+
+
 def test_figures_over_no_object_are_nan():
     none = np.zeros(0, int)
     values = [

@@ -11,14 +11,20 @@ import pytest
 pytest.importorskip("rclpy", reason="the replay needs ROS 2's Python packages (make setup)")
 pytest.importorskip("vision_msgs.msg", reason="the replay needs vision_msgs (make setup)")
 
+import numpy as np
+from builtin_interfaces.msg import Time
 from labelled import labelled_bag
+from std_msgs.msg import Header
+from vision_msgs.msg import Detection3D, Detection3DArray, ObjectHypothesis, ObjectHypothesisWithPose, VisionInfo
 
 from clipoint3d_ros.evaluation import node_process
 from clipoint3d_ros.evaluation.answers import survey
 from clipoint3d_ros.evaluation.bags import SECOND, LabelledBag
 from clipoint3d_ros.evaluation.node_process import Graph, NodeProcess, ReplayError, environment, free_domain
-from clipoint3d_ros.evaluation.replay import ReplayConfig, replay
+from clipoint3d_ros.evaluation.replay import ReplayConfig, _sensor, replay
 from clipoint3d_ros.evaluation.scoring import score
+from clipoint3d_ros.nodes.detections import features_image
+from clipoint3d_ros.nodes.evidence import COLUMNS
 
 pytestmark = pytest.mark.ros
 
@@ -106,6 +112,39 @@ def test_with_a_bundle_the_adapter_is_scored_beside_the_frozen_model(tmp_path, p
     assert [window["adapter_version"] for window in figures["windows"]] == [7]
     assert {answer.version for answer in replayed.frozen.values()} == {0}
     assert replayed.frozen.keys() == replayed.adapted.keys()
+
+
+def test_while_adapting_each_frame_s_own_evidence_tells_its_version():
+    def detections(stamp):
+        message = Detection3DArray(header=stamped(stamp))
+        hypothesis = ObjectHypothesis(class_id="box", score=0.5)
+        message.detections = [Detection3D(id="2", results=[ObjectHypothesisWithPose(hypothesis=hypothesis)])]
+        return message
+
+    def evidence(stamp, version):
+        rows = np.zeros((1, len(COLUMNS)), np.float32)
+        rows[0, COLUMNS.index("version")] = version
+        return features_image(stamped(stamp), rows)
+
+    def stamped(stamp):
+        return Header(stamp=Time(sec=stamp))
+
+    graph = Graph()
+    with environment(graph.environment()), _sensor(graph, bundled=False, adapting=True) as sensor:
+        sensor._sent = {stamp * SECOND: 0.0 for stamp in (1, 2)}
+        sensor._on_detections(detections(1))
+        sensor._on_frozen_detections(detections(1))
+        assert not sensor._whole(1 * SECOND), "who answered is not known yet"
+        sensor._on_vision_info(VisionInfo(database_version=4))  # announced before the last frame's evidence came
+        sensor._on_evidence(evidence(1, 3))
+        assert sensor._whole(1 * SECOND)
+        sensor._on_evidence(evidence(2, 4))
+        sensor._on_detections(detections(2))
+        assert {stamp // SECOND: answer.version for stamp, answer in sensor.answers().items()} == {1: 3, 2: 4}
+        sensor.begin()
+        sensor._sent = {1 * SECOND: 0.0}
+        sensor._on_detections(detections(1))
+        assert sensor.answers()[1 * SECOND].version == 4, "the last bag's evidence says nothing of this one"
 
 
 def test_without_a_bundle_nobody_listens_to_frozen_answers(tmp_path):

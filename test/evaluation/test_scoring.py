@@ -141,11 +141,69 @@ def test_the_json_is_the_contract_to_the_letter():
             {"start": float, "end": float, "objects": int, "frozen": float, "adapted": None, "adapter_version": int}
         ],
     }
-    beside = {"unknown", "intervals"}
+    beside = {"unknown", "intervals", "adapter_timeline", "gain", "missed", "unscored"}
     assert_shape({key: value for key, value in figures.items() if key not in beside}, contract)
     assert set(figures) == set(contract) | beside
     adapted = score(two_frames()[0], Replayed(CLASSES, two_frames()[1].frozen, two_frames()[1].frozen))["adapted"]
     assert_shape(adapted, accuracies)
+
+
+def test_the_json_tells_when_each_version_took_over_and_what_it_gained():
+    frames = [frame(i, {"2": "box", "3": "can", "4": "bottle"}) for i in range(6)]
+    frozen = {f.key: answer({"2": "box", "3": "box"}) for f in frames}
+    adapted = {
+        f.key: answer({"2": "box", "3": "can"} if i > 1 else {"2": "can", "3": "box"}, version=i // 2)
+        for i, f in enumerate(frames)
+    }
+    figures = json.loads(json.dumps(score(frames, Replayed(CLASSES, frozen, adapted)), allow_nan=False))
+    assert figures["adapter_timeline"] == [
+        {"start": 0.0, "objects": 0, "version": 0},
+        {"start": 1.0, "objects": 4, "version": 1},
+        {"start": 2.0, "objects": 8, "version": 2},
+    ]
+    gain = figures["gain"]
+    assert (gain["mended"], gain["broken"]) == (4, 2)
+    for key in ("accuracy", "macro_accuracy", "ece"):
+        assert gain[key] == pytest.approx(figures["adapted"][key] - figures["frozen"][key])
+        low, high = gain["intervals"][key]
+        assert low <= gain[key] <= high
+        assert figures["intervals"]["adapted"][key][0] <= figures["adapted"][key]
+    assert figures["missed"] == {"no_cloud": 0, "dropped": 0, "no_segment": 0, "unknown": 0}
+    assert figures["unscored"] == {"other_classes": 6, "nameless": 0, "no_truth": 0}
+
+
+def test_an_adapter_that_never_went_live_gains_nothing_for_certain():
+    frames, replayed = two_frames()
+    figures = score(frames, Replayed(CLASSES, replayed.frozen, replayed.frozen))
+    assert figures["adapted"] == figures["frozen"]
+    assert figures["adapter_timeline"] == [{"start": 0.0, "objects": 0, "version": 0}]
+    assert (figures["gain"]["accuracy"], figures["gain"]["intervals"]["accuracy"]) == (0, [0, 0])
+    assert figures["gain"]["intervals"]["ece"] == [0, 0]
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_one_frame_gives_no_interval(live):
+    frames = [frame(0, {"2": "box", "3": "can"})]
+    given = {frames[0].key: answer({"2": "box", "3": "box"}, version=1)}
+    figures = score(frames, Replayed(CLASSES, given, given if live else None))
+    none = {key: [None, None] for key in ("accuracy", "macro_accuracy", "ece")}
+    assert figures["intervals"] == {"frozen": none, "adapted": none if live else None}
+    assert figures["gain"] == (
+        {"accuracy": 0, "macro_accuracy": 0, "ece": 0, "intervals": none, "mended": 0, "broken": 0} if live else None
+    )
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_a_bag_of_none_of_the_classes_is_counted_but_not_scored(live):
+    frames = [frame(i, {"2": "bottle", "3": ""}, segments=("2", "3", "4")) for i in range(3)]
+    given = {f.key: answer({"2": "box", "3": "can", "4": "can"}, version=2) for f in frames}
+    figures = json.loads(json.dumps(score(frames, Replayed(CLASSES, given, given if live else None)), allow_nan=False))
+    assert (figures["objects"], figures["instances"], figures["windows"]) == (0, 9, [])
+    assert figures["unscored"] == {"other_classes": 3, "nameless": 3, "no_truth": 3}
+    assert figures["adapter_timeline"] == [{"start": 0.0, "objects": 0, "version": 2}]
+    if live:
+        assert figures["gain"]["accuracy"] is None
+        assert figures["gain"]["ece"] is None
 
 
 def assert_shape(value, wanted, where="json"):

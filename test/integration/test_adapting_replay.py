@@ -62,6 +62,8 @@ def test_what_the_companion_learns_is_scored_beside_the_frozen_model(tmp_path, s
     assert versions[0] == 0, "it begins with the frozen model"
     assert versions == sorted(versions)
     assert versions[-1] >= 2, "the companion handed over again and again"
+    assert [entry["version"] for entry in adapting["adapter_timeline"]] == versions, "each took over once, in turn"
+    assert adapting["adapter_timeline"][0] == {"start": 0, "objects": 0, "version": 0}
     assert set(adapting["adapted"]) == {"accuracy", "macro_accuracy", "answered_accuracy", "ece"}
     assert [set(window) >= {"frozen", "adapted", "adapter_version"} for window in adapting["windows"]].count(False) == 0
     frozen = figures_of(tmp_path, *words, "--offline")
@@ -70,3 +72,6 @@ def test_what_the_companion_learns_is_scored_beside_the_frozen_model(tmp_path, s
     assert "adapter version" in said
     page = (tmp_path / "report" / "index.html").read_text()
     assert "<th>frozen</th><th>adapted</th>" in page
+    for version in versions[1:]:
+        assert f"<tr><td>{version}</td>" in page, "every version is listed with where it took over"
+    assert "adaptation: statistics" in page
