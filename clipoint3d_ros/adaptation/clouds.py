@@ -32,6 +32,7 @@ class Clouds:
     elevation: (M,) float32 radians of the sensor above the object's horizon; 0 where complete.
     distance: (M,) float32, from the sensor to the object's middle, in the clouds' unit; 0 where complete.
     metric: whether that unit is the metre.
+    looks: how many rows in a row show one and the same object; M is a multiple of it.
     """
 
     points: Tensor
@@ -40,12 +41,13 @@ class Clouds:
     elevation: Tensor
     distance: Tensor
     metric: bool
+    looks: int = 1
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, rows: Tensor) -> Clouds:
-        """The objects of some rows (K,) int64."""
+        """The objects of some rows (K,) int64, each a look of its own."""
         return Clouds(
             self.points[rows],
             self.labels[rows],
@@ -131,6 +133,7 @@ def scanned(source: Clouds, target: Clouds, scans: int, seed: int, misshape: flo
         torch.tensor(elevations, dtype=torch.float32),
         torch.tensor(distances, dtype=torch.float32),
         source.metric,
+        scans,
     )
 
 

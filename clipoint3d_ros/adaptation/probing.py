@@ -23,12 +23,13 @@ class Probe:
     """What was said of M objects.
 
     logits: (M, C) of the selected views, at temperature 1. features: (M, D), the weighted mean of the views' unit
-    features. labels: (M,), −1 where not known.
+    features. labels: (M,), −1 where not known. looks: how many rows in a row are of one and the same object.
     """
 
     logits: Tensor
     features: Tensor
     labels: Tensor
+    looks: int = 1
 
     @property
     def macro_accuracy(self) -> float:
@@ -48,11 +49,12 @@ class Probe:
 def gain(before: Probe, after: Probe) -> tuple[float, float]:
     """How much macro accuracy rose between two looks at the same labelled objects, and its standard error.
 
-    The error is that of the objects' paired differences, class by class; no class is taken to vary less than one
-    changed object would make it, for a few objects' agreement is no certainty.
+    The error is that of the objects' paired differences, class by class, an object's looks counting as one; no class is
+    taken to vary less than one changed object would make it, for a few objects' agreement is no certainty.
     """
     moved = (after.logits.argmax(1) == after.labels).float() - (before.logits.argmax(1) == before.labels).float()
-    groups = [moved[after.labels == c] for c in after.labels.unique() if c >= 0]
+    moved, labels = moved.unflatten(0, (-1, after.looks)).mean(1), after.labels[:: after.looks]
+    groups = [moved[labels == c] for c in labels.unique() if c >= 0]
     mean = torch.stack([g.mean() for g in groups]).mean()
     variances = [max(float(g.var(correction=0)), 1 / len(g)) / len(g) for g in groups]
     return float(mean), sum(variances) ** 0.5 / len(groups)
@@ -78,4 +80,4 @@ def look_over(served: Network | None, backbone: Backbone, classes: Descriptions,
         seen = classifier.encode(projection)
         logits.append(classifier.logits(projection, seen).cpu())
         features.append(classifier.object_features(projection, seen).cpu())
-    return Probe(torch.cat(logits), torch.cat(features), clouds.labels)
+    return Probe(torch.cat(logits), torch.cat(features), clouds.labels, clouds.looks)

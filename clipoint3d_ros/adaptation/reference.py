@@ -27,7 +27,8 @@ from clipoint3d_ros.datasets.objects import Objects, few_shot
 from clipoint3d_ros.pretraining.config import fingerprint
 from clipoint3d_ros.recognition.calibration import fit_temperature
 
-_FORMAT = 2
+_FORMAT = 3
+_PROBE = ("logits", "features", "labels")  # the tensors of a probe
 
 
 @dataclass(frozen=True)
@@ -162,13 +163,14 @@ def viewpoints(config: ReferenceConfig, seed: int, count: int = 256) -> Clouds:
 
 def _tensors(reference: Reference) -> dict[str, Tensor]:
     parts = {f"statistics.{k}": v for k, v in vars(reference.statistics).items()}
-    parts |= {f"probe.{k}": v for k, v in vars(reference.probe).items()}
+    parts |= {f"probe.{k}": getattr(reference.probe, k) for k in _PROBE}
     return {name: part.contiguous() for name, part in parts.items()}
 
 
 def _write(path: Path, identity: str, reference: Reference) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     told = {"identity": identity, "helpful": reference.helpful, "temperature": reference.temperature}
+    told["looks"] = reference.probe.looks
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         save_file(_tensors(reference), beside, metadata={"reference": json.dumps(told)})
@@ -186,7 +188,7 @@ def _read(path: Path, identity: str, classes: int, width: int) -> Reference | No
         if told.get("identity") != identity:
             return None
         statistics = ClassStatistics(**{k: parts[f"statistics.{k}"] for k in ClassStatistics.__annotations__})
-        probe = Probe(**{k: parts[f"probe.{k}"] for k in Probe.__annotations__})
+        probe = Probe(**{k: parts[f"probe.{k}"] for k in _PROBE}, looks=int(told["looks"]))
         if statistics.mean.shape != (classes, width) or not all(bool(torch.isfinite(p).all()) for p in parts.values()):
             return None
         return Reference(statistics, bool(told["helpful"]), probe, float(told["temperature"]))

@@ -128,3 +128,12 @@ def test_the_gain_is_that_of_macro_accuracy_and_no_agreement_is_certain():
     same, error = gain(before, before)
     assert same == 0
     assert error > 0
+
+
+def test_looks_at_one_object_are_no_more_certain_than_the_object():
+    labels = torch.tensor([0] * 10 + [1] * 10)
+    before, after = (answers([won] * 5 + [True] * 15, labels) for won in (False, True))
+    once = gain(before, after)
+    again = [replace(told, logits=told.logits.repeat_interleave(4, 0), labels=labels.repeat_interleave(4), looks=4)
+             for told in (before, after)]  # fmt: skip
+    assert gain(*again) == pytest.approx(once)
