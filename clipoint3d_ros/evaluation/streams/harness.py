@@ -159,7 +159,8 @@ def run_cell(plan: Plan, cell: Cell) -> Run:
     probe = _pooled(plan, cell.start, _PROBE, adapted=False)
     look = _look_function(plan, cell.start, stream.pool)
     adapted = _adapted_function(plan, cell.start, stream.pool)
-    method_setting = Setting(classifier, cell.seed, look, adapted, _cloud_function(plan, cell.start, stream.pool))
+    cloud, by_entropy = _cloud_function(plan, cell.start, stream.pool), plan.views == "entropy"
+    method_setting = Setting(classifier, cell.seed, look, adapted, cloud, by_entropy)
     online = method.make(method_setting, plan.config(cell.method))
     encoded = _encoded(plan, cell.start, stream.pool, adapted=False)
     before = _probe_accuracy(plan, cell.start, online, probe, len(pool))

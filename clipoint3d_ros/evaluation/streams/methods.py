@@ -65,6 +65,7 @@ _TIER_1 = tuple(
             for part in ("companion", "gate", "guard", "memory", "online", "reference", "statistics")
         ),
         "recognition.familiarity",
+        "recognition.selection",
         "recognition.statistics",
     )
 )

@@ -79,6 +79,8 @@ class Setting:
     adapted: (C,) probabilities for a cloud by the bundle that was trained beforehand.
     cloud: of a number: (N, 3) float32 metres, levelled with y up and the sensor's azimuth at +z, mean at the origin;
         the sensor's elevation in radians and its distance in metres, 0 where none is known.
+    by_entropy: the model that answers chooses its views by its own certainty, as perception does without a sensor to
+        face; `Seen.weights` are the frozen model's choice. Otherwise these are what counts for every method.
     """
 
     classifier: Classifier
@@ -86,6 +88,7 @@ class Setting:
     look: Callable[[int], Look] = field(default=_nothing_to_see)
     adapted: Callable[[int], np.ndarray] = field(default=_nothing_adapted)
     cloud: Callable[[int], tuple[np.ndarray, float, float]] = field(default=_no_cloud)
+    by_entropy: bool = False
 
     @property
     def text(self) -> np.ndarray:

@@ -20,6 +20,7 @@ from clipoint3d_ros.datasets.domains import read_domain
 from clipoint3d_ros.datasets.objects import Objects
 from clipoint3d_ros.evaluation.streams.online import Seen, Setting, entropy, softmax
 from clipoint3d_ros.geometry.clouds import normalise
+from clipoint3d_ros.recognition.selection import keep_certain
 from clipoint3d_ros.recognition.statistics import fused_head
 from clipoint3d_ros.resources import config_file
 
@@ -59,16 +60,11 @@ class Statistics:
         return 0.5 if self.companion.live is None else float(self.companion.live.known)
 
     def predict(self, seen: Seen) -> np.ndarray:
-        weight, bias = self._head
-        return softmax(weight @ self._feature(seen) + bias)
+        return self._judged(seen)[0]
 
     def answer(self, seen: Seen) -> np.ndarray:
-        weight, bias = self._head
-        features = self._features(seen)
-        feature = seen.weights @ features
-        probabilities = softmax(weight @ feature + bias)
+        probabilities, feature, agreed = self._judged(seen)
         label = int(probabilities.argmax())
-        agreed = seen.weights[(features @ weight.T + bias).argmax(-1) == label].sum()
         self._order += 1
         self._learn(
             Sighting(
@@ -97,8 +93,21 @@ class Statistics:
         """(V, D) of the views by the network that is live: here the frozen one."""
         return seen.features
 
-    def _feature(self, seen: Seen) -> np.ndarray:
-        return seen.weights @ self._features(seen)
+    def _judged(self, seen: Seen) -> tuple[np.ndarray, np.ndarray, float]:
+        """Probabilities (C,), the object's feature (D,), and the share of the views that name the same class."""
+        weight, bias = self._head
+        features = self._features(seen)
+        said = features @ weight.T + bias
+        chosen = self._chosen(seen, said)
+        feature = chosen @ features
+        probabilities = softmax(weight @ feature + bias)
+        return probabilities, feature, float(chosen[said.argmax(-1) == probabilities.argmax()].sum())
+
+    def _chosen(self, seen: Seen, said: np.ndarray) -> np.ndarray:
+        """(V,) how much each view counts: to a model that is not the frozen one, by its own logits (V, C)."""
+        if not self.setting.by_entropy or self.companion.live is None:
+            return seen.weights
+        return keep_certain(torch.from_numpy(said)[None], torch.full((1, len(said)), 1 / len(said)))[0].numpy()
 
     def _cloud(self, seen: Seen) -> dict[str, Any]:
         """What a sighting keeps of the cloud itself: nothing."""
