@@ -43,7 +43,7 @@ class AdaptationConfig:
     perception: str = parameter("perception", "name of the perception node, in the same namespace", live=False)
     source: str = parameter(
         "procedural",
-        "labelled objects that anchor and judge, as KIND[:PATH]: procedural, classes:FOLDER, scenes:FOLDER, …",
+        "labelled objects that anchor and judge, as KIND[:PATH]: procedural, folders:FOLDER, scenes:FOLDER, …",
         live=False,
     )
     shots: int = parameter(64, "source objects a class", unit="objects", low=1, high=10000, live=False)

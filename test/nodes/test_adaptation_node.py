@@ -543,7 +543,7 @@ def test_a_state_folder_of_other_classes_is_left_alone_in_words(perceive, adapt,
 def test_a_source_that_cannot_be_read_is_a_configure_failure_in_words(perceive, sharp, tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with adaptation_nodes() as run:
-        own = {"backbone": sharp.backbone, "classes": list(sharp.classes), "source": "classes:/nowhere"}
+        own = {"backbone": sharp.backbone, "classes": list(sharp.classes), "source": "folders:/nowhere"}
         beside = run(perceive(), False, **own, state_folder=str(tmp_path), live_folder=str(tmp_path / "live"))
         assert beside.diagnosis()["state"] == "unconfigured"
         beside.peer.wait(lambda: "cannot configure" in capfd.readouterr().err, what="a sentence")
