@@ -12,7 +12,7 @@ from clipoint3d_ros.adaptation.memory import MemoryConfig
 from clipoint3d_ros.adaptation.online import FollowConfig
 from clipoint3d_ros.adaptation.reference import ReferenceConfig
 from clipoint3d_ros.nodes.parameters import annotated_yaml, parameter
-from clipoint3d_ros.nodes.perception_config import class_source
+from clipoint3d_ros.nodes.perception_config import SHARED_NAMES, class_source
 
 HEADING = """Parameters of the adaptation node: every one, with its default.
 `backbone`, `pretrained` and `classes` must be perception's; the launch file gives both nodes the same."""
@@ -131,7 +131,7 @@ class AdaptationConfig:
 
 def default_file() -> str:
     """The text of config/adaptation.yaml."""
-    return annotated_yaml(AdaptationConfig, HEADING)
+    return annotated_yaml(AdaptationConfig, HEADING, "adaptation", SHARED_NAMES)
 
 
 if __name__ == "__main__":
