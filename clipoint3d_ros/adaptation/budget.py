@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 _REMEMBERED_S = 60.0  # of which `spent` tells
-_SAVED_S = 10.0  # idle time for which may be made up later; more would let adapting run at a stretch after a rest
+_SAVED_S = 1.0  # idle time that may be made up for later; more would let adapting run at a stretch after a rest
 _WATTS = "/sys/class/hwmon"  # Jetson's INA3221 is there, in microwatts or as current and voltage
 
 
 class Budget:
-    """A share of one core's time: over any length of time at most share · (length + 10 s), and one piece of work more.
+    """A share of one core's time: over any length of time at most share · (length + 1 s), and one piece of work more.
 
     What was overspent is never forgotten: a candidate that took a minute is waited for like sixty of a second. Any
     thread may call.

@@ -12,7 +12,7 @@ from clipoint3d_ros.adaptation.memory import MemoryConfig
 from clipoint3d_ros.adaptation.online import FollowConfig
 from clipoint3d_ros.adaptation.reference import ReferenceConfig
 from clipoint3d_ros.nodes.parameters import annotated_yaml, parameter
-from clipoint3d_ros.nodes.perception_config import class_source
+from clipoint3d_ros.nodes.perception_config import SHARED_NAMES, class_source
 
 HEADING = """Parameters of the adaptation node: every one, with its default.
 `backbone`, `pretrained` and `classes` must be perception's; the launch file gives both nodes the same."""
@@ -43,7 +43,7 @@ class AdaptationConfig:
     perception: str = parameter("perception", "name of the perception node, in the same namespace", live=False)
     source: str = parameter(
         "procedural",
-        "labelled objects that anchor and judge, as KIND[:PATH]: procedural, classes:FOLDER, scenes:FOLDER, …",
+        "labelled objects that anchor and judge, as KIND[:PATH]: procedural, folders:FOLDER, scenes:FOLDER, …",
         live=False,
     )
     shots: int = parameter(64, "source objects a class", unit="objects", low=1, high=10000, live=False)
@@ -131,7 +131,7 @@ class AdaptationConfig:
 
 def default_file() -> str:
     """The text of config/adaptation.yaml."""
-    return annotated_yaml(AdaptationConfig, HEADING)
+    return annotated_yaml(AdaptationConfig, HEADING, "adaptation", SHARED_NAMES)
 
 
 if __name__ == "__main__":

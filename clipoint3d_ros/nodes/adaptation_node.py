@@ -9,13 +9,12 @@ when this node ends, however it ends.
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import rclpy
 import torch
@@ -39,7 +38,7 @@ from clipoint3d_ros.nodes.hand_over import HandOver, by_others
 from clipoint3d_ros.nodes.inbox import Worker
 from clipoint3d_ros.nodes.lifecycle import LATCHED, RELIABLE, Lifecycle, own, sentence
 from clipoint3d_ros.nodes.parameters import ParameterError, changed
-from clipoint3d_ros.nodes.program import run
+from clipoint3d_ros.nodes.program import leave, run
 from clipoint3d_ros.nodes.sightings import Gathering, Parts, log_sighting, sightings
 from clipoint3d_ros.nodes.stamps import nanoseconds
 from clipoint3d_ros.nodes.training_thread import TrainingThread
@@ -462,11 +461,11 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
             self._warn(f"failure {type(error).__name__}", f"nothing learned from a frame: {sentence(error)}")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """`ros2 run clipoint3d_ros adaptation_node`; SIGINT and SIGTERM end it cleanly."""
     os.nice(5)  # perception comes first
-    return run("adaptation_node", (partial(AdaptationNode, alone=True),), arguments)
+    leave(run("adaptation_node", (partial(AdaptationNode, alone=True),), arguments))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 Config = TypeVar("Config")
@@ -181,16 +181,31 @@ def table(config: type[Any]) -> str:
     return "\n".join(rows) + "\n"
 
 
-def annotated_yaml(config: type[Any], heading: str) -> str:
-    """A ROS parameter file with every default, its meaning, unit and range as comments."""
-    lines = [*(f"# {line}" for line in heading.splitlines()), "/**:", "  ros__parameters:"]
-    for name, field in _fields(config).items():
-        notes = [f"unit: {field.metadata['unit'] or 'none'}"]
-        notes += [note for note in (constraints(field),) if note]
-        for note in (field.metadata["description"], "; ".join(notes)):
-            lines += textwrap.wrap(note, 110, initial_indent="    # ", subsequent_indent="    # ")
-        lines.append(f"    {name}: {_yaml(field.default)}")
+def annotated_yaml(config: type[Any], heading: str, node: str = "", own: Collection[str] = ()) -> str:
+    """A ROS parameter file with every default, its meaning, unit and range as comments.
+
+    Args:
+        config: the node's. heading: a comment at the top.
+        node: its name. own: parameters that another node has as well, in another sense: they are given to nodes of that
+            name alone, the others to whoever reads the file.
+    """
+    lines = [f"# {line}" for line in heading.splitlines()]
+    fields = _fields(config)
+    sections = {"/**": [name for name in fields if name not in own], f"/**/{node}": [n for n in fields if n in own]}
+    for section, names in sections.items():
+        lines += [f"{section}:", "  ros__parameters:"] if names else []
+        for name in names:
+            lines += _annotated(name, fields[name])
     return "\n".join(lines) + "\n"
+
+
+def _annotated(name: str, field: dataclasses.Field[Any]) -> list[str]:
+    notes = [f"unit: {field.metadata['unit'] or 'none'}"]
+    notes += [note for note in (constraints(field),) if note]
+    lines = []
+    for note in (field.metadata["description"], "; ".join(notes)):
+        lines += textwrap.wrap(note, 110, initial_indent="    # ", subsequent_indent="    # ")
+    return [*lines, f"    {name}: {_yaml(field.default)}"]
 
 
 def _fields(config: type[Any]) -> dict[str, dataclasses.Field[Any]]:

@@ -12,6 +12,7 @@ from clipoint3d_ros.recognition.classifier import ClassifierConfig
 
 HEADING = """Parameters of the perception node: every one, with its default.
 Pass this file (or your own, with only what you change) as `params_file`; names match in any namespace."""
+SHARED_NAMES = ("min_points",)  # perception and adaptation both have them, in a sense of their own
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ def class_source(classes: tuple[str, ...]) -> str | list[str] | None:
 
 def default_file() -> str:
     """The text of config/perception.yaml."""
-    return annotated_yaml(PerceptionConfig, HEADING)
+    return annotated_yaml(PerceptionConfig, HEADING, "perception", SHARED_NAMES)
 
 
 if __name__ == "__main__":

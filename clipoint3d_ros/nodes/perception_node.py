@@ -8,12 +8,11 @@ changes, so that no frame is decided by half of a change.
 from __future__ import annotations
 
 import gc
-import sys
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import rclpy
@@ -40,7 +39,7 @@ from clipoint3d_ros.nodes.mosaic import mosaic
 from clipoint3d_ros.nodes.parameters import changed
 from clipoint3d_ros.nodes.perception_config import PerceptionConfig
 from clipoint3d_ros.nodes.pointcloud import Segment, read_segments
-from clipoint3d_ros.nodes.program import run
+from clipoint3d_ros.nodes.program import leave, run
 from clipoint3d_ros.nodes.stamps import Frame, Pairs, Watch, nanoseconds
 from clipoint3d_ros.nodes.transforms import Transforms
 from clipoint3d_ros.recognition.classifier import Classifier
@@ -440,10 +439,10 @@ def _who(classifier: Classifier, config: PerceptionConfig) -> str:
     return f"adapter version {classifier.version} of {config.bundle}"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """`ros2 run clipoint3d_ros perception_node`; SIGINT and SIGTERM end it cleanly."""
-    return run("perception_node", (PerceptionNode,), arguments)
+    leave(run("perception_node", (PerceptionNode,), arguments))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

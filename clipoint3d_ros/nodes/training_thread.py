@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 import torch
@@ -19,7 +16,6 @@ from clipoint3d_ros.adaptation.memory import Sighting
 from clipoint3d_ros.clip.network import Network
 from clipoint3d_ros.nodes.adaptation_config import AdaptationConfig
 
-_NICE = 10  # perception comes first, even in the same process
 _IDLE_S = 0.5  # from one look for work to the next
 
 
@@ -76,7 +72,6 @@ class TrainingThread:
     def _run(self, stop: threading.Event, before: threading.Thread | None) -> None:
         if before is not None:
             before.join()
-        _give_way()
         while not stop.is_set():
             if self._anew.is_set():
                 self._anew.clear()
@@ -138,10 +133,3 @@ class TrainingThread:
 def _rows(features: dict[Sighting, Tensor], sightings: Sequence[Sighting], width: int) -> Tensor:
     """(M, D) of sightings in their order."""
     return torch.stack([features[each] for each in sightings]) if sightings else torch.zeros(0, width)
-
-
-def _give_way() -> None:
-    """Let the system's scheduler prefer everybody else to this thread, and to those that torch starts for it."""
-    if sys.platform == "linux":  # where a thread has a niceness of its own
-        with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)

@@ -100,7 +100,7 @@ def test_idle_time_is_not_saved_up(clock):
     while budget.allows():
         spend(budget, clock, 1.0)
         seconds += 1
-    assert 5 <= seconds <= 12
+    assert seconds <= 3
 
 
 def test_what_was_long_ago_is_told_of_no_more(clock):

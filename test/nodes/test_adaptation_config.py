@@ -15,6 +15,7 @@ from clipoint3d_ros.nodes.adaptation_config import MODES, AdaptationConfig, defa
 from clipoint3d_ros.nodes.parameters import ParameterError, build, changed, constraints
 from clipoint3d_ros.nodes.perception_config import PerceptionConfig
 
+PERCEPTION_FILE = Path(__file__).parents[2] / "config" / "perception.yaml"
 FILE = Path(__file__).parents[2] / "config" / "adaptation.yaml"
 
 
@@ -23,8 +24,10 @@ def test_the_file_is_what_the_node_declares():
 
 
 def test_the_file_s_values_are_the_defaults():
-    read = yaml.safe_load(FILE.read_text())["/**"]["ros__parameters"]
-    assert list(read) == [field.name for field in dataclasses.fields(AdaptationConfig)]
+    sections = yaml.safe_load(FILE.read_text())
+    assert list(sections) == ["/**", "/**/adaptation"]
+    read = {name: value for each in sections.values() for name, value in each["ros__parameters"].items()}
+    assert set(read) == {field.name for field in dataclasses.fields(AdaptationConfig)}
     assert build(AdaptationConfig, read) == AdaptationConfig()
 
 
@@ -112,3 +115,11 @@ def test_every_number_within_its_range_makes_a_companion():
         told = build(AdaptationConfig, {f.name: type(f.default)(f.metadata[end]) for f in fields})
         assert told.companion.every >= 1
         assert told.reference.shots >= 1
+
+
+def test_what_both_nodes_have_is_the_same_or_given_by_name():
+    """The launch file gives one parameter file to both."""
+    ours, theirs = (set(yaml.safe_load(f.read_text())["/**"]["ros__parameters"]) for f in (FILE, PERCEPTION_FILE))
+    assert ours & theirs == {"backbone", "pretrained", "classes", "device", "autostart", "warning_period_s"}
+    for name in ours & theirs:
+        assert getattr(AdaptationConfig(), name) == getattr(PerceptionConfig(), name)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 import time
-from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
@@ -16,14 +14,13 @@ from bundles import small_bundle
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 pytest.importorskip("vision_msgs.msg", reason="vision_msgs is not installed")
 
-from adapting import OBJECTS, Beside, adaptation_nodes, frame
-from peer import DOMAIN, Peer, perception_nodes, transports
-from sharp_model import keep_reference, sharp_model
+from adapting import OBJECTS, adaptation_nodes, frame
+from peer import perception_nodes
+from sharp_model import sharp_model
 
 from clipoint3d_ros.adaptation.memory import Memory
 from clipoint3d_ros.clip.backbone import load_backbone
 from clipoint3d_ros.clip.bundle import load_bundle, read_meta
-from clipoint3d_ros.evaluation.node_process import COMPANION, Graph, NodeProcess, environment
 from clipoint3d_ros.nodes import adapting as room
 from clipoint3d_ros.nodes import lifecycle
 
@@ -544,65 +541,7 @@ def test_a_state_folder_of_other_classes_is_left_alone_in_words(perceive, adapt,
 def test_a_source_that_cannot_be_read_is_a_configure_failure_in_words(perceive, sharp, tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with adaptation_nodes() as run:
-        own = {"backbone": sharp.backbone, "classes": list(sharp.classes), "source": "classes:/nowhere"}
+        own = {"backbone": sharp.backbone, "classes": list(sharp.classes), "source": "folders:/nowhere"}
         beside = run(perceive(), False, **own, state_folder=str(tmp_path), live_folder=str(tmp_path / "live"))
         assert beside.diagnosis()["state"] == "unconfigured"
         beside.peer.wait(lambda: "cannot configure" in capfd.readouterr().err, what="a sentence")
-
-
-@pytest.mark.slow
-def test_killed_at_any_moment_it_leaves_perception_answering_and_a_state_that_loads(
-    perceive, sharp, tmp_path, monkeypatch, backbone
-):
-    keep_reference(sharp, monkeypatch, tmp_path / "cache", list(sharp.classes))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    peer = perceive()
-    beside, versions = Beside(peer), []
-    own = {"backbone": sharp.backbone, "classes": list(sharp.classes), "device": "cpu", "every": 4,
-           "hand_over_s": 0.0, "save_s": 1.0, "live_folder": str(tmp_path / "live"),
-           "state_folder": str(tmp_path / "state")}  # fmt: skip
-    graph = Graph(DOMAIN, peer.base.rpartition("/")[0])
-    for life in range(2):
-        with transports("UDPv4"), environment(graph.environment()), NodeProcess(graph, own, COMPANION) as node:
-            before = beside.version() or 0
-            beside.knock()
-            for _ in range(1 + life):
-                beside.show()
-            peer.wait(lambda b=before: (beside.version() or 0) > b, what="another version")
-            node._process.kill()
-            node._process.wait()
-        answer, frozen = beside.answer_alone()
-        assert len(answer) == len(frozen) == OBJECTS
-        versions.append(beside.version())
-        loaded = load_bundle(peer.parameter("bundle"), backbone)
-        assert loaded.version == versions[-1]
-    assert versions == sorted(set(versions)), "every life goes on from the last one's version"
-
-
-@pytest.mark.slow
-def test_both_nodes_in_one_process_learn_and_come_back_to_the_frozen_model(sharp, tmp_path, monkeypatch):
-    keep_reference(sharp, monkeypatch, tmp_path / "cache", list(sharp.classes))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    both = {"backbone": sharp.backbone, "classes": list(sharp.classes), "device": "cpu", "every": 8,
-            "hand_over_s": 0.0, "live_folder": str(tmp_path / "live"),
-            "state_folder": str(tmp_path / "state")}  # fmt: skip
-    graph = Graph(DOMAIN, f"/together_{os.getpid()}")
-    with transports("UDPv4"), environment(graph.environment()):
-        with (
-            closing(Peer(graph.namespace.lstrip("/"))) as peer,
-            NodeProcess(graph, both, "clipoint3d_ros.nodes.robot_nodes", "robot") as node,
-        ):
-            peer.wait_until_active()
-            beside = Beside(peer)
-            beside.wait_until_listening()
-            answer, frozen = beside.show()
-            assert answer == frozen
-            peer.wait(lambda: (beside.version() or 0) >= 1, what="an adapter")
-            adapted, same = beside.show()
-            assert same == frozen
-            assert adapted != frozen
-            assert beside.call("pause", True)[0]
-            assert beside.call("reset")[0]
-            beside.wait_for_version(0)
-            node.check()
-        assert node._process.returncode == 0, node.last_words()

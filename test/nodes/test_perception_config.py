@@ -20,8 +20,10 @@ def test_the_file_is_what_the_node_declares():
 
 
 def test_the_file_s_values_are_the_defaults():
-    read = yaml.safe_load(FILE.read_text())["/**"]["ros__parameters"]
-    assert list(read) == [field.name for field in dataclasses.fields(PerceptionConfig)]
+    sections = yaml.safe_load(FILE.read_text())
+    assert list(sections) == ["/**", "/**/perception"]
+    read = {name: value for each in sections.values() for name, value in each["ros__parameters"].items()}
+    assert set(read) == {field.name for field in dataclasses.fields(PerceptionConfig)}
     assert build(PerceptionConfig, read) == PerceptionConfig()
 
 
