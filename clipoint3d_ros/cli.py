@@ -21,6 +21,7 @@ COMMANDS = {
     "train": "adapt from labelled source objects to an unlabelled target: a bundle",
     "pretrain": "train an embedded CLIP from procedural shapes",
     "demo": "the whole story on embedded data, with pictures",
+    "bench-node": "speed of the node's path over DDS, with a stub in the model's place",
     "doctor": "what is installed and usable here, and what to do about the rest",
 }
 
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         print(f"clipoint3d: no command '{name}'; there are {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
-    module = importlib.import_module(f"clipoint3d_ros.commands.{name}")
+    module = importlib.import_module(f"clipoint3d_ros.commands.{name.replace('-', '_')}")
     parser = argparse.ArgumentParser(
         prog=f"clipoint3d {name}",
         description=module.SUMMARY,

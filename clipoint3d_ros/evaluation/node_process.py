@@ -96,6 +96,10 @@ class NodeProcess:
         self._listener.start()
         return self
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def check(self) -> None:
         """Raises ReplayError where the node has ended."""
         code = self._process.poll()

@@ -194,13 +194,23 @@ def resample(
     if not clouds:
         return torch.zeros(0, count, 3, device=device)
     if method == "random":
-        chosen = [cloud[random_subset(len(cloud), count)] for cloud in clouds]
-        return torch.from_numpy(np.stack(chosen).astype(np.float32)).to(device)
+        batch = _staged((len(clouds), count, 3), device)
+        for cloud, row in zip(clouds, batch.numpy(), strict=True):
+            row[...] = cloud[random_subset(len(cloud), count)]
+        return batch.to(device, non_blocking=True)
     longest = max(max(map(len, clouds)), count)
-    padded = [np.concatenate([c, np.repeat(c[:1], longest - len(c), 0)]) for c in clouds]
-    batch = torch.from_numpy(np.stack(padded).astype(np.float32)).to(device)
+    batch = _staged((len(clouds), longest, 3), device)
+    for cloud, row in zip(clouds, batch.numpy(), strict=True):
+        row[: len(cloud)], row[len(cloud) :] = cloud, cloud[0]
+    batch = batch.to(device, non_blocking=True)
     small = torch.tensor([len(c) < count for c in clouds], device=batch.device)
     indices = farthest_points(batch, count)
     repeated = torch.stack([torch.arange(count, device=batch.device) % len(c) for c in clouds])
     indices = torch.where(small[:, None], repeated, indices)
     return batch.gather(1, indices[..., None].expand(-1, -1, 3))
+
+
+def _staged(shape: tuple[int, ...], device: str | torch.device) -> Tensor:
+    """Memory of this machine to be filled and sent to a device in one piece: pinned where that is a GPU, whose copy
+    then needs no second one in between. torch holds it until the copy is done, and gives it to the next frame."""
+    return torch.empty(shape, pin_memory=torch.device(device).type == "cuda")

@@ -13,10 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from clipoint3d_ros.geometry import raster
+
 FRONT_VIEW = 4  # the view whose azimuth is +z, where `clouds.level` turns the sensor
 TOP_VIEW = 9
 
-_VIEWS_IN_CACHE = 10  # rendered together on a CPU
+_VIEWS_PER_PASS = 40  # turned together on a CPU, whose coordinates stay in its cache
 
 _EIGHT = [math.pi * k / 4 for k in (1, 3, 5, 7, 0, 2, 4, 6)]
 _EULER = [(a, 0.0, math.pi / 2) for a in _EIGHT] + [(0.0, -math.pi / 2, math.pi / 2), (0.0, math.pi / 2, math.pi / 2)]
@@ -63,8 +65,8 @@ class DepthViews:
         config: the projection's parameters.
         size: side in pixels of the images; None keeps the grid's own 110, else bilinear (align_corners).
         views: the views to render, None for all ten in the published order.
-        objects_per_pass: how many objects share a pass; None takes as many on the CPU as have ten views together,
-            whose grids stay in cache, and 64 elsewhere.
+        objects_per_pass: how many objects share a pass; None takes as many on the CPU as have forty views together,
+            whose coordinates stay in cache, and 64 elsewhere.
     """
 
     def __init__(
@@ -79,7 +81,9 @@ class DepthViews:
         self.objects_per_pass = objects_per_pass
         matrices = view_rotations()
         self.rotations = torch.from_numpy(matrices if views is None else matrices[views]).float()
-        self._blur = _gaussian(self.config.blur, self.config.blur_sigma)
+        c = self.config
+        weights = tuple(_gaussian(c.blur, c.blur_sigma).tolist())
+        self._tile = raster.tile_of(c.resolution, c.extent, _layers(c), c.pool, c.pool_padding, weights)
 
     def __call__(self, points: Tensor, chosen: Tensor | None = None) -> Tensor:
         """Depth images of a batch.
@@ -99,61 +103,43 @@ class DepthViews:
             raise ValueError(f"points must be (B, N, 3) with N at least 1, but they are {tuple(points.shape)}")
         rotations = self.rotations.to(points.device)[None]
         rotations = rotations.expand(len(points), -1, -1, -1) if chosen is None else rotations[0][chosen]
-        few = max(1, _VIEWS_IN_CACHE // max(1, rotations.shape[1]))
+        few = max(1, _VIEWS_PER_PASS // max(1, rotations.shape[1]))
         step = self.objects_per_pass or (few if points.device.type == "cpu" else 64)
         chunks = zip(points.float().split(step), rotations.split(step), strict=True)
         images = [self._render(*chunk) for chunk in chunks if len(chunk[0])]
         if not images:
-            side = self.size or self._own_size()
+            side = self.size or self._tile.image
             return torch.zeros(0, rotations.shape[1], side, side, device=points.device)
-        return torch.cat(images)
-
-    def _own_size(self) -> int:
-        return self.config.resolution + 2 * self.config.pool_padding - self.config.pool + 1
+        return images[0] if len(images) == 1 else torch.cat(images)
 
     def _render(self, points: Tensor, rotations: Tensor) -> Tensor:
-        grid = self._scatter(_rotate(points, rotations))
-        image = self._smooth(grid).amax(2)
-        image = image / image.amax((-2, -1), keepdim=True)
-        image = 1 - image
+        cells = self._cells(_rotate(points, rotations))
+        image = raster.render(cells, self._tile).unflatten(0, rotations.shape[:2])
         if self.size is not None and self.size != image.shape[-1]:
             image = F.interpolate(image, size=(self.size, self.size), mode="bilinear", align_corners=True)
         return image
 
-    def _scatter(self, points: Tensor) -> Tensor:
-        """(B, V, N, 3) rotated points → (B, V, L, R, R) nearest value of each cell, row along x, column along y."""
-        c = self.config
-        low, high = points.amin(2, keepdim=True), points.amax(2, keepdim=True)
-        side = (high - low).amax(-1, keepdim=True).clamp_min(1e-9)
-        x, y, z = ((points - (low + high) / 2) / side * 2).unbind(-1)
-        x, y = x * c.extent, y * c.extent
-        ix = ((x + 1) / 2 * c.resolution).ceil().clamp(1, c.resolution - 2).long()
-        iy = ((y + 1) / 2 * c.resolution).ceil().clamp(1, c.resolution - 2).long()
-        z = ((z + 1) / 2 + c.depth_bias) / (1 + c.depth_bias) * (c.depth - 2)
-        first, last = _layers(c)
-        layer = z.ceil().clamp(first, last).long() - first
-        layers = last - first + 1
-        batch, views, _ = ix.shape
-        cell = (layer * c.resolution + ix) * c.resolution + iy
-        grid = points.new_zeros(batch, views, layers * c.resolution**2)
-        grid.scatter_reduce_(2, cell, z.clamp(1, c.depth - 2), "amax", include_self=True)
-        return grid.view(batch, views, layers, c.resolution, c.resolution)
-
-    def _smooth(self, grid: Tensor) -> Tensor:
-        """Max-pool, then Gaussian blur, each as two passes along one axis: both kernels are separable."""
-        c = self.config
-        pooled = grid.flatten(0, 2)
-        for axis in (1, 2):
-            pooled = _slide_max(pooled, c.pool, c.pool_padding, axis)
-        weights = self._blur.tolist()
-        return _blur(_blur(pooled, weights, 1), weights, 2).unflatten(0, grid.shape[:3])
+    def _cells(self, points: Tensor) -> raster.Cells:
+        """(B, V, 3, N) turned points → the cells of B·V views that they fall into."""
+        c, tile = self.config, self._tile
+        low, high = points.aminmax(dim=-1, keepdim=True)
+        side = (high - low).amax(-2, keepdim=True).clamp_min(1e-9)
+        points = points.sub_((low + high) / 2).div_(side).mul_(2)
+        across, z = points[:, :, :2], points[:, :, 2]
+        cell = across.mul_(c.extent).add_(1).div_(2).mul_(c.resolution).ceil_().clamp_(tile.first, tile.last)
+        ix, iy = cell.sub_(tile.origin).long().unbind(2)
+        z = z.add_(1).div_(2).add_(c.depth_bias).div_(1 + c.depth_bias).mul_(c.depth - 2)
+        first, last = tile.layers
+        layer = z.ceil().clamp_(first, last).sub_(first).long()
+        parts = ix.mul_(tile.side).add_(iy), layer, z.clamp_(1, c.depth - 2)
+        return raster.Cells(*(part.flatten(0, 1) for part in parts))
 
 
 def _rotate(points: Tensor, rotations: Tensor) -> Tensor:
-    """(B, N, 3) by (B, V, 3, 3) → (B, V, N, 3), in plain sums: matrix units may round to TF32, which moves pixels."""
-    p = points[:, None, :, None, :]
-    m = rotations[:, :, None, :, :]
-    return p[..., 0] * m[..., 0] + p[..., 1] * m[..., 1] + p[..., 2] * m[..., 2]
+    """(B, N, 3) by (B, V, 3, 3) → (B, V, 3, N), in plain sums: matrix units may round to TF32, which moves pixels."""
+    p = points.transpose(1, 2).contiguous()[:, None, None]
+    m = rotations[..., None]
+    return (p[..., 0, :] * m[..., 0, :]).add_(p[..., 1, :] * m[..., 1, :]).add_(p[..., 2, :] * m[..., 2, :])
 
 
 def _layers(config: ViewConfig) -> tuple[int, int]:
@@ -166,34 +152,3 @@ def _gaussian(size: int, sigma: float) -> Tensor:
     offsets = torch.arange(size) - (size - 1) / 2
     weights = torch.exp(-0.5 * (offsets / sigma) ** 2)
     return weights / weights.sum()
-
-
-def _slide_max(images: Tensor, size: int, padding: int, axis: int) -> Tensor:
-    """Maximum over a sliding window along one axis of (M, H, W), values ≥ 0, zeros outside; stride 1.
-
-    Windows double (1, 2, 4, …) until they cover `size`: log₂ passes over memory. On a CPU many times quicker than
-    `max_pool2d`, whose inner loop does not vectorise along a window.
-    """
-    images = F.pad(images, (0, 0, padding, padding) if axis == 1 else (padding, padding))
-    width = 1
-    while width < size:
-        step = min(width, size - width)
-        count = images.shape[axis] - step
-        images = torch.maximum(images.narrow(axis, 0, count), images.narrow(axis, step, count))
-        width += step
-    return images
-
-
-def _blur(images: Tensor, weights: list[float], axis: int) -> Tensor:
-    """Weighted sum of shifted copies along one axis with zeros outside; (M, H, W) in and out."""
-    half = len(weights) // 2
-    size = images.shape[axis]
-    out = images * weights[half]
-    for offset in range(1, half + 1):
-        out.narrow(axis, offset, size - offset).add_(
-            images.narrow(axis, 0, size - offset), alpha=weights[half - offset]
-        )
-        out.narrow(axis, 0, size - offset).add_(
-            images.narrow(axis, offset, size - offset), alpha=weights[half + offset]
-        )
-    return out

@@ -84,29 +84,40 @@ def inside(points: np.ndarray, boxes: Sequence[NamedBox]) -> Iterator[tuple[Name
 
 
 def upright_box(points: np.ndarray, up: Sequence[float] | np.ndarray = (0, 0, 1)) -> Box:
-    """The box around an object that stands upright: z along `up`, turned about it to the smallest footprint.
+    """The box around one object; see `upright_boxes`."""
+    return upright_boxes([points], up)[0]
+
+
+def upright_boxes(clouds: Sequence[np.ndarray], up: Sequence[float] | np.ndarray = (0, 0, 1)) -> list[Box]:
+    """The boxes around objects that stand upright: z along `up`, turned about it to the smallest footprint.
 
     The turn is in [0°, 90°) from the frame's x axis made horizontal (its y axis where x is vertical), found on a
     fixed subset of the points to one degree; the extent is then that of all points. What the sensor did not see
     is not in the box.
 
     Args:
-        points: (N, 3) metres, finite, N ≥ 1.
+        clouds: (N, 3) metres each, finite, N ≥ 1.
         up: (3,) direction against gravity in the points' frame.
 
     Raises:
-        ValueError: no points.
+        ValueError: an object of no points.
     """
-    if len(points) == 0:
+    if not all(map(len, clouds)):
         raise ValueError("no box is around no points; drop the empty segment")
+    if not clouds:
+        return []
     level = _level_axes(unit(up, "up"))
-    flat = np.asarray(points, np.float64) @ level
-    turn = _smallest_footprint(flat[:, :2])
+    few = np.stack([cloud[np.arange(SAMPLE) * len(cloud) // SAMPLE] for cloud in clouds])
+    turns = _smallest_footprints((few - few[:, :1]) @ level[:, :2].astype(few.dtype))
+    return [_turned_box(cloud, level, turn) for cloud, turn in zip(clouds, turns, strict=True)]
+
+
+def _turned_box(points: np.ndarray, level: np.ndarray, turn: float) -> Box:
+    """The box around (N, 3) points whose axes are the level ones turned about the third by `turn` radians."""
     cosine, sine = np.cos(turn), np.sin(turn)
-    yaw = np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]])
-    turned = flat @ yaw
-    low, high = turned.min(0), turned.max(0)
-    axes = level @ yaw
+    axes = level @ np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]])
+    along = axes.T.astype(points.dtype) @ points.T  # an axis a row: minima run over memory
+    low, high = along.min(1).astype(np.float64), along.max(1).astype(np.float64)
     return Box(axes @ ((low + high) / 2), axes, high - low)
 
 
@@ -118,12 +129,22 @@ def _level_axes(up: np.ndarray) -> np.ndarray:
     return np.stack([x, np.cross(up, x), up], 1)
 
 
-def _smallest_footprint(flat: np.ndarray) -> float:
-    """The angle in [0, π/2) whose axis-aligned rectangle around (N, 2) points is smallest."""
-    sample = flat[:: max(1, len(flat) // SAMPLE)]
-    angles = np.deg2rad(np.arange(90))
-    along = sample @ np.stack([np.cos(angles), np.sin(angles)])
-    across = sample @ np.stack([-np.sin(angles), np.cos(angles)])
-    areas = np.ptp(along, 0) * np.ptp(across, 0)
-    best = int(areas.argmin())
-    return float(angles[best]) if areas[best] < areas[0] * (1 - WORTH_TURNING) else 0.0
+def _smallest_footprints(flat: np.ndarray) -> np.ndarray:
+    """(B,) the angles in [0, π/2) whose axis-aligned rectangles around (B, S, 2) points are smallest.
+
+    First to three degrees, then to one around the best of these.
+    """
+    coarse = np.arange(0, 90, 3)
+    areas = _footprints(flat, np.broadcast_to(coarse, (len(flat), len(coarse))))
+    near = coarse[areas.argmin(1), None] + np.arange(-2, 3)
+    fine = _footprints(flat, near)
+    worth = fine.min(1) < areas[:, 0] * (1 - WORTH_TURNING)
+    return np.deg2rad(np.where(worth, near[np.arange(len(near)), fine.argmin(1)] % 90, 0))
+
+
+def _footprints(flat: np.ndarray, degrees: np.ndarray) -> np.ndarray:
+    """(B, A) areas of the rectangles around (B, S, 2) points whose sides are turned by degrees (B, A)."""
+    angles = np.deg2rad(np.concatenate([degrees, degrees + 90], 1)).astype(flat.dtype)
+    along = np.stack([np.cos(angles), np.sin(angles)], -1) @ flat.transpose(0, 2, 1)  # (B, 2A, S)
+    sides = along.max(-1) - along.min(-1)
+    return sides[:, : degrees.shape[1]] * sides[:, degrees.shape[1] :]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import array
+import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-from geometry_msgs.msg import Pose, Vector3
+from geometry_msgs.msg import Point, Pose, PoseWithCovariance, Quaternion, Vector3
 from sensor_msgs.msg import Image
 from vision_msgs.msg import (
     BoundingBox3D,
@@ -18,15 +19,20 @@ from vision_msgs.msg import (
     VisionInfo,
 )
 
-from clipoint3d_ros.nodes.boxes import Box, upright_box
+from clipoint3d_ros.nodes.boxes import Box, upright_boxes
 from clipoint3d_ros.nodes.pointcloud import Segment
 from clipoint3d_ros.nodes.rotations import quaternion
 from clipoint3d_ros.recognition.recognition import Recognition
 
+Message = TypeVar("Message")
+_PLACE, _POSE, _BOX = Pose(), PoseWithCovariance(), BoundingBox3D()
+_RESULT, _DETECTION = ObjectHypothesisWithPose(), Detection3D()
+
 
 def segment_boxes(segments: Sequence[Segment], up: np.ndarray) -> list[Box]:
     """Each segment's box: the published one where there is one, else the upright box around its points."""
-    return [segment.box if segment.box is not None else upright_box(segment.points, up) for segment in segments]
+    around = iter(upright_boxes([segment.points for segment in segments if segment.box is None], up))
+    return [next(around) if segment.box is None else segment.box for segment in segments]
 
 
 def detection_array(
@@ -48,22 +54,28 @@ def detection_array(
 
 def _detection(header: Any, name: str, box: Box, hypotheses: Sequence[tuple[str, float]]) -> Detection3D:
     pose = box_pose(box)
-    detection = Detection3D(header=header, id=name)
-    detection.bbox = BoundingBox3D(center=pose, size=Vector3(x=_m(box.size[0]), y=_m(box.size[1]), z=_m(box.size[2])))
-    for label, score in hypotheses:
-        result = ObjectHypothesisWithPose(hypothesis=ObjectHypothesis(class_id=label, score=_share(score)))
-        result.pose.pose = pose
-        detection.results.append(result)
-    return detection
+    size = Vector3(x=_m(box.size[0]), y=_m(box.size[1]), z=_m(box.size[2]))
+    shared = _filled(_POSE, pose=pose)  # by all hypotheses
+    results = [
+        _filled(_RESULT, hypothesis=ObjectHypothesis(class_id=label, score=_share(score)), pose=shared)
+        for label, score in hypotheses
+    ]
+    return _filled(_DETECTION, header=header, results=results, bbox=_filled(_BOX, center=pose, size=size), id=name)
+
+
+def _filled(empty: Message, **fields: Any) -> Message:
+    """A copy of an empty message with some fields set; its constructor would make, and drop, all that it holds."""
+    message = copy.copy(empty)
+    for name, value in fields.items():
+        setattr(message, name, value)
+    return message
 
 
 def box_pose(box: Box) -> Pose:
     """A box's centre and axes as geometry_msgs/Pose."""
-    pose = Pose()
-    pose.position.x, pose.position.y, pose.position.z = map(float, box.centre)
-    turn = pose.orientation
-    turn.x, turn.y, turn.z, turn.w = map(float, quaternion(box.axes))
-    return pose
+    x, y, z = box.centre.tolist()
+    i, j, k, w = quaternion(box.axes).tolist()
+    return _filled(_PLACE, position=Point(x=x, y=y, z=z), orientation=Quaternion(x=i, y=j, z=k, w=w))
 
 
 def vision_info(stamp: Any, method: str, location: str, version: int) -> VisionInfo:

@@ -138,28 +138,76 @@ def _labelled(cloud: Any, config: SegmentConfig) -> list[Segment]:
             "set 'instance_field' or publish one cloud per object",
         )
     layout = check_layout(cloud, ("x", "y", "z", name))
-    x, y, z, labels = read_columns(cloud, layout, ("x", "y", "z", name))
-    kept = np.isfinite(labels) if labels.dtype.kind == "f" else np.ones(len(labels), bool)
+    (labels,) = read_columns(cloud, layout, (name,))
+    labels = np.ascontiguousarray(labels, labels.dtype.newbyteorder("="))
+    starts, lengths = _runs(labels)
+    values = labels[starts]
+    kept = np.isfinite(values) if values.dtype.kind == "f" else np.ones(len(values), bool)
     for ignored in config.ignore_instances:
-        kept &= labels != ignored
-    rows = np.flatnonzero(kept)
-    labels = labels[rows].astype(labels.dtype.newbyteorder("="))
-    points, finite = _finite(x[rows], y[rows], z[rows])
-    return _grouped(points, labels[finite], name, config.max_segments)
+        kept &= values != ignored
+    chosen = np.flatnonzero(kept)
+    chosen = chosen[_ascending(values[chosen])]
+    starts, lengths, values = starts[chosen], lengths[chosen], values[chosen]
+    return _grouped(_gathered(cloud, layout, _ranges(starts, lengths)), lengths, values, name, config.max_segments)
 
 
-def _grouped(points: np.ndarray, labels: np.ndarray, name: str, limit: int) -> list[Segment]:
-    order = np.argsort(labels, kind="stable")
-    labels = labels[order]
-    starts = np.flatnonzero(np.concatenate([np.ones(min(len(labels), 1), bool), labels[1:] != labels[:-1]]))
-    if len(starts) > limit:
+def _runs(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where runs of equal labels start in (N,), and how long they are: a camera's objects come in few hundreds."""
+    ends = np.append(np.flatnonzero(labels[1:] != labels[:-1]) + 1, len(labels))[: len(labels)]
+    starts = np.append(0, ends[:-1])[: len(ends)]
+    return starts, ends - starts
+
+
+def _ascending(labels: np.ndarray) -> np.ndarray:
+    """The stable order of labels. Numbers that fit 16 bits, as object numbers do, are sorted without comparing."""
+    if len(labels) and labels.dtype.kind in "iu":
+        low, high = int(labels.min()), int(labels.max())
+        if high - low < 2**16:
+            labels = (labels - labels.dtype.type(low)).astype(np.uint16)
+    return labels.argsort(kind="stable")
+
+
+def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """The rows start, start + 1, … of all runs, one run after another."""
+    before = np.cumsum(lengths) - lengths
+    return np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()))
+
+
+def _gathered(cloud: Any, layout: Layout, rows: np.ndarray) -> np.ndarray:
+    """(len(rows), 3) float32 points of a cloud's rows, copied once, straight out of the message where they lie in it as
+    drivers lay them: x, y, z side by side as float32 of this machine, without gaps between rows."""
+    x, y, z = (layout.column(axis) for axis in "xyz")
+    side_by_side = (y.offset, z.offset) == (x.offset + 4, x.offset + 8)
+    native = all(layout.number(each) == np.dtype(np.float32) for each in (x, y, z))
+    if len(rows) and side_by_side and native and layout.row_step == layout.width * layout.point_step:
+        count, raw = layout.height * layout.width, _bytes(cloud.data)
+        points = np.ndarray((count,), "V12", buffer=raw.data, offset=x.offset, strides=(layout.point_step,))
+        return points[rows].view(np.float32).reshape(-1, 3)
+    points = np.empty((len(rows), 3), np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # a float64 beyond float32 is no measurement: it becomes Inf
+        for axis, column in enumerate(read_columns(cloud, layout, ("x", "y", "z"))):
+            points[:, axis] = column[rows]
+    return points
+
+
+def _grouped(points: np.ndarray, lengths: np.ndarray, values: np.ndarray, name: str, limit: int) -> list[Segment]:
+    """Segments of points that come in runs of `lengths` whose labels `values` ascend; points not finite are dropped."""
+    first = np.flatnonzero(np.append(True, values[1:] != values[:-1])[: len(values)])  # runs that begin an object
+    sizes = np.add.reduceat(lengths, first) if len(first) else lengths
+    finite = np.isfinite(points)
+    if not finite.all():
+        whole = finite.all(1)
+        points = points[whole]
+        sizes = np.add.reduceat(whole, np.cumsum(sizes) - sizes, dtype=np.intp)
+    seen = np.flatnonzero(sizes)
+    if len(seen) > limit:
         raise Malformed(
             "segments",
-            f"field '{name}' has {len(starts)} different values, more than max_segments {limit}: it does not look "
+            f"field '{name}' has {len(seen)} different values, more than max_segments {limit}: it does not look "
             "like object numbers; set 'instance_field' to the field that is",
         )
-    groups = np.split(points[order], starts[1:])
-    return [Segment(group, _name(labels[start])) for start, group in zip(starts, groups, strict=False)]
+    groups = np.split(points, np.cumsum(sizes[seen])[:-1]) if len(seen) else []
+    return [Segment(group, _name(values[first[i]])) for i, group in zip(seen, groups, strict=True)]
 
 
 def _name(label: Any) -> str:
@@ -169,16 +217,16 @@ def _name(label: Any) -> str:
 
 def _points(cloud: Any) -> np.ndarray:
     layout = check_layout(cloud)
-    return _finite(*read_columns(cloud, layout, ("x", "y", "z")))[0]
+    return _finite(*read_columns(cloud, layout, ("x", "y", "z")))
 
 
-def _finite(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(M, 3) float32 of the finite rows, and the mask (N,) that chose them."""
+def _finite(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """(M, 3) float32 of the finite rows."""
     points = np.empty((len(x), 3), np.float32)
-    with np.errstate(over="ignore", invalid="ignore"):  # a float64 beyond float32 is no measurement: it becomes Inf
+    with np.errstate(over="ignore", invalid="ignore"):  # as in `_gathered`
         points[:, 0], points[:, 1], points[:, 2] = x, y, z
-    finite = np.asarray(np.isfinite(points).all(1))
-    return (points, finite) if finite.all() else (points[finite], finite)
+    finite = np.isfinite(points)
+    return points if finite.all() else points[finite.all(1)]
 
 
 def _column(raw: np.ndarray, layout: Layout, field: Field) -> np.ndarray:

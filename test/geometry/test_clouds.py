@@ -141,3 +141,16 @@ def test_a_box_seen_over_its_corner_has_its_own_length_and_width(yaw):
     cosine, sine = math.cos(yaw), math.sin(yaw)
     turned = torch.cat([front, side], 1) @ torch.tensor([[cosine, 0, -sine], [0, 1, 0], [sine, 0, cosine]]).T
     assert torch.allclose(extents(turned), torch.tensor([[0.1, 0.25, 0.18]]), atol=0.02)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@pytest.mark.parametrize("method", ["random", "farthest"])
+def test_clouds_reach_a_gpu_in_one_transfer_from_pinned_memory(method):
+    clouds = [np.random.default_rng(i).normal(size=(300 + i, 3)).astype(np.float32) for i in range(5)]
+    resample(clouds, 128, method, "cuda")
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as seen:
+        there = resample(clouds, 128, method, "cuda")
+        torch.cuda.synchronize()
+    sent = [event.name for event in seen.events() if "HtoD" in event.name]
+    assert sum("Pinned" in name for name in sent) == 1, sent
+    assert torch.equal(there.cpu(), resample(clouds, 128, method, "cpu"))

@@ -9,7 +9,7 @@ import torch
 from projection_oracle import plain_depth_views
 
 from clipoint3d_ros.geometry.clouds import normalise
-from clipoint3d_ros.geometry.views import FRONT_VIEW, TOP_VIEW, DepthViews, view_directions, view_rotations
+from clipoint3d_ros.geometry.views import FRONT_VIEW, TOP_VIEW, DepthViews, ViewConfig, view_directions, view_rotations
 
 REFERENCE = Path(__file__).parent / "reference" / "projection.npz"
 
@@ -49,6 +49,20 @@ def test_normalisation_equals_the_reference(reference):
 def test_views_equal_a_plain_transcription_of_the_method():
     points = some_clouds(4, 1024)
     assert (DepthViews()(points) - plain_depth_views(points)).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        ViewConfig(resolution=60, extent=1.0),
+        ViewConfig(resolution=50, extent=1.0, pool=3, pool_padding=1, blur=5, blur_sigma=1.0),
+        ViewConfig(resolution=64, depth=5, depth_bias=0.5, pool=1, pool_padding=0, blur=1),
+    ],
+    ids=["to the edges", "other windows", "no windows"],
+)
+def test_another_projection_equals_its_plain_transcription_too(config):
+    points = some_clouds(3, 300)
+    assert (DepthViews(config)(points) - plain_depth_views(points, config)).abs().max() <= 1e-5
 
 
 def test_front_view_looks_from_the_sensor_and_top_view_from_above():
@@ -126,21 +140,21 @@ def test_no_objects_give_no_views_and_no_points_an_error():
         DepthViews()(torch.zeros(2, 0, 3))
 
 
-def test_views_are_five_times_quicker_than_the_plain_transcription():
+def test_views_are_ten_times_quicker_than_the_plain_transcription():
+    """Of the processor's time, by turns; about forty times when measured, on one thread as on two."""
     points = some_clouds(16, 1024)
     views = DepthViews()
 
-    def best(render, tries):
-        times = []
-        for _ in range(tries):
-            start = time.perf_counter()
-            render(points)
-            times.append(time.perf_counter() - start)
-        return min(times)
+    def seconds(render):
+        start = time.process_time()
+        render(points)
+        return time.process_time() - start
 
-    best(views, 1)
-    ratio = best(plain_depth_views, 2) / best(views, 12)
-    assert ratio >= 5, f"only {ratio:.1f} times quicker"
+    views(points)
+    turns = [(min(seconds(views) for _ in range(4)), seconds(plain_depth_views)) for _ in range(2)]
+    own, plain = zip(*turns, strict=True)
+    ratio = min(plain) / min(own)
+    assert ratio >= 10, f"only {ratio:.1f} times quicker"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clipoint3d_ros.geometry.clouds import CloudError
-from clipoint3d_ros.nodes.boxes import MARGIN_M, Box, NamedBox, inside, read_boxes, upright_box
+from clipoint3d_ros.nodes.boxes import MARGIN_M, Box, NamedBox, inside, read_boxes, upright_box, upright_boxes
 from clipoint3d_ros.nodes.rotations import rotation
 
 SIDES = np.array([0.3, 0.1, 0.2])
@@ -48,6 +48,22 @@ def test_a_round_thing_keeps_the_frame_s_axes():
     angle = np.random.default_rng(0).uniform(0, 2 * np.pi, 2000)
     can = np.stack([0.03 * np.cos(angle), 0.03 * np.sin(angle), np.linspace(0, 0.1, 2000)], 1)
     np.testing.assert_array_equal(upright_box(can).axes, np.eye(3))
+
+
+@pytest.mark.parametrize("degrees", range(0, 90, 7))
+def test_the_footprint_is_as_small_as_the_best_of_all_whole_degrees(degrees):
+    points = (block(SIDES, count=2000) @ turned(np.deg2rad(degrees)).T).astype(np.float32)
+    box = upright_box(points)
+    whole = [np.prod(np.ptp(points @ turned(np.deg2rad(each)), axis=0)[:2]) for each in range(90)]
+    assert np.prod(box.size[:2]) <= min(whole) * 1.03
+
+
+def test_boxes_do_not_depend_on_neighbours():
+    clouds = [block(SIDES * k, (k, 0, 1), 300 * k, seed=k) for k in (1, 2, 3)]
+    for cloud, box in zip(clouds, upright_boxes(clouds), strict=True):
+        for mine, alone in zip(box, upright_box(cloud), strict=True):
+            np.testing.assert_allclose(mine, alone, atol=1e-6)
+    assert upright_boxes([]) == []
 
 
 def test_one_point_has_a_box_and_none_has_none():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -238,3 +239,50 @@ def test_no_ros_is_needed_to_read_a_cloud():
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert ended.returncode == 0, f"imported: {ended.stderr}"
+
+
+def camera_cloud():
+    """640×480 with fifteen objects in rows, and lost pixels among theirs."""
+    rng = np.random.default_rng(0)
+    labels = np.ones((480, 640), np.uint32)
+    for number in range(15):
+        row, column = divmod(number, 5)
+        labels[40 + row * 150 : 130 + row * 150, 30 + column * 125 : 110 + column * 125] = number + 2
+    labels[rng.random(labels.shape) < 0.1] = 0
+    xyz = {name: rng.normal(size=labels.shape).astype(np.float32) for name in "xyz"}
+    return write_cloud(xyz | {"rgb": np.zeros(labels.shape, np.float32), "instance_id": labels})
+
+
+def by_sorting_points(cloud):
+    """The plain way: every point's label sorted, every field copied."""
+    columns = read_columns(cloud, check_layout(cloud), ("x", "y", "z", "instance_id"))
+    points, labels = np.stack(columns[:3], 1), columns[3]
+    kept = (labels > 1) & np.isfinite(points).all(1)
+    points, labels = points[kept], labels[kept]
+    order = labels.argsort(kind="stable")
+    names, starts = np.unique(labels[order], return_index=True)
+    return dict(zip(map(str, names), np.split(points[order], starts[1:]), strict=True))
+
+
+def test_objects_are_cut_out_of_a_camera_s_cloud_twice_as_quickly_as_by_sorting_its_points():
+    """Of one thread's processor time; seven times when measured."""
+    cloud = camera_cloud()
+    expected = by_sorting_points(cloud)
+    for segment in read_segments(cloud):
+        np.testing.assert_array_equal(segment.points, expected[segment.id])
+    times = {read_segments: [], by_sorting_points: []}
+    for way in [read_segments, by_sorting_points] * 8:
+        start = time.thread_time()
+        way(cloud)
+        times[way].append(time.thread_time() - start)
+    ratio = min(times[by_sorting_points]) / min(times[read_segments])
+    assert ratio >= 2, f"only {ratio:.1f} times as quick"
+
+
+def test_points_of_a_plain_camera_cloud_are_copied_once(monkeypatch):
+    """Straight out of the message: no field of it is read on the way but the labels."""
+    read = []
+    original = pointcloud.read_columns
+    monkeypatch.setattr(pointcloud, "read_columns", lambda c, lay, names: read.append(names) or original(c, lay, names))
+    read_segments(camera_cloud())
+    assert read == [("instance_id",)]
