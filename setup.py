@@ -56,7 +56,11 @@ setup(
         "tensorboard>=2.9",
         "tqdm>=4.60",
     ],
-    extras_require={"test": ["pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100"]},
+    extras_require={
+        "test": ["pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100"],
+        "onnx": ["onnx>=1.16", "onnxscript>=0.2", "onnxruntime>=1.18"],
+        "triton": ['triton>=3; sys_platform == "linux"'],  # torch's CUDA builds bring it along
+    },
     zip_safe=False,
     entry_points={
         "console_scripts": [

@@ -20,6 +20,7 @@ COMMANDS = {
     "benchmark": "accuracy tables on labelled scenes and on procedural objects",
     "train": "adapt from labelled source objects to an unlabelled target: a bundle",
     "pretrain": "train an embedded CLIP from procedural shapes",
+    "export": "the vision tower as ONNX, with a script that builds a TensorRT engine of it",
     "demo": "the whole story on embedded data, with pictures",
     "bench-node": "speed of the node's path over DDS, with a stub in the model's place",
     "doctor": "what is installed and usable here, and what to do about the rest",

@@ -81,7 +81,8 @@ def imported_modules() -> set[str]:
 
 def test_everything_imported_is_declared(manifest, description):
     ros = {element.text for element in manifest if element.tag in ("depend", "exec_depend")}
-    pip = {requirement_name(line) for line in description["install_requires"]}
+    optional = [line for extra in description["extras_require"].values() for line in extra]
+    pip = {requirement_name(line) for line in [*description["install_requires"], *optional]}
     distributions = {name: DISTRIBUTIONS.get(name, name.replace("_", "-")) for name in imported_modules() - ros}
     undeclared = [name for name, distribution in distributions.items() if distribution not in pip]
     assert not undeclared, f"neither package.xml nor setup.py declares {', '.join(sorted(undeclared))}"

@@ -113,6 +113,11 @@ class Network(nn.Module):
         said = F.normalize(encode_words(self.model, words, classes.end).float(), dim=-1)
         return F.normalize(classes.frozen + said - classes.plain, dim=-1)
 
+    @property
+    def tokens(self) -> int:
+        """How many visual prompts `visual_prompts` gives an object in use."""
+        return 0 if self.prompts is None or self.prompts.silent else self.config.context
+
     def visual_prompts(self, points: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """(B, N, 3) normalised clouds → (B, K, W) prompts of their views and the alignment (B, 64, 64); None, None
         without prompts, or in use where their projection is still zero: such tokens say nothing, but would be seen."""

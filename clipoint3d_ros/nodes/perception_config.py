@@ -9,6 +9,7 @@ from clipoint3d_ros.nodes.frames import FrameConfig
 from clipoint3d_ros.nodes.parameters import ParameterError, annotated_yaml, parameter
 from clipoint3d_ros.nodes.pointcloud import FORMS, INSTANCE_FIELDS, SegmentConfig
 from clipoint3d_ros.recognition.classifier import ClassifierConfig
+from clipoint3d_ros.recognition.onnx_tower import RUNTIMES
 
 HEADING = """Parameters of the perception node: every one, with its default.
 Pass this file (or your own, with only what you change) as `params_file`; names match in any namespace."""
@@ -36,6 +37,12 @@ class PerceptionConfig:
         "class names, or one path of a YAML description file; empty: the bundle's, else the eight tabletop classes",
     )
     device: str = parameter("", "torch device such as cpu or cuda:0; empty: a GPU where there is one", live=False)
+    runtime: str = parameter(
+        "torch",
+        "what runs the vision tower; onnxruntime writes it as ONNX once, which takes a minute, and keeps it",
+        choices=RUNTIMES,
+        live=False,
+    )
     # recognition
     points: int = parameter(1024, "points per object after resampling", unit="points", low=16, high=65536)
     resampling: str = parameter(
@@ -119,6 +126,7 @@ class PerceptionConfig:
             max_views=self.max_views,
             min_points=self.min_points,
             temperature=self.temperature or None,
+            runtime=self.runtime,
         )
 
     @property

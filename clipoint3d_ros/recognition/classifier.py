@@ -28,6 +28,7 @@ from clipoint3d_ros.clip.text import class_features, class_prompts
 from clipoint3d_ros.geometry.clouds import CloudError, Vector, extents, finite_points, level, normalise, resample
 from clipoint3d_ros.geometry.views import DepthViews, view_directions
 from clipoint3d_ros.recognition.familiarity import familiarity
+from clipoint3d_ros.recognition.onnx_tower import RUNTIMES, served_by
 from clipoint3d_ros.recognition.recognition import UNKNOWN, Recognition
 from clipoint3d_ros.recognition.selection import facing_weights, keep_certain
 from clipoint3d_ros.recognition.statistics import for_classes, fused_head
@@ -48,10 +49,13 @@ class ClassifierConfig:
     max_views: int = 640  # views of one pass through the tower: the memory cap
     min_points: int = 16  # finite points below which the answer is "unknown"
     temperature: float | None = None  # divides logits; None takes the backbone's own
+    runtime: str = "torch"  # of the vision tower: torch, or onnxruntime
 
     def __post_init__(self) -> None:
         if self.selection not in SELECTIONS:
             raise ValueError(f"selection '{self.selection}' is none of {', '.join(SELECTIONS)}")
+        if self.runtime not in RUNTIMES:
+            raise ValueError(f"runtime '{self.runtime}' is none of {', '.join(RUNTIMES)}")
         if self.points < 1 or self.max_views < 1 or self.min_points < 1:
             raise ValueError("points, max_views and min_points must be at least 1")
         if not 0 <= self.unknown_below <= 1:
@@ -115,6 +119,9 @@ class Classifier:
             self._head = fused_head(self.text, backbone.scale * backbone.temperature, self.statistics)
         self._views = DepthViews(size=backbone.preprocessing.size)
         self._directions = torch.from_numpy(view_directions()).float()
+        if adapter is None or not self.shares_tower:  # a tower of another runtime is made now, not by the first frame
+            network = None if adapter is None else adapter.network
+            served_by(network.backbone if network else backbone, self.config.runtime, network.tokens if network else 0)
 
     @classmethod
     def load(
@@ -273,6 +280,7 @@ class Classifier:
 
     def _encode(self, backbone: Backbone, projection: Projection, prompts: Tensor | None) -> Tensor:
         """(B, K, D) of every view, with the objects' visual prompts (B, T, W)."""
+        backbone = served_by(backbone, self.config.runtime, 0 if prompts is None else prompts.shape[1])
         batch, views = projection.images.shape[:2]
         flat = projection.images.flatten(0, 1)
         sizes = projection.extents.repeat_interleave(views, 0)
