@@ -250,8 +250,8 @@ def test_an_adapter_of_statistics_alone_encodes_every_view_once(backbone, clouds
     adapter = Adapter(network, describe(NAMES), 1.0, version=2, statistics=told_statistics())
     classifier, frozen = Classifier(backbone, describe(NAMES), adapter=adapter), Classifier(backbone, describe(NAMES))
     assert torch.equal(classifier.text, frozen.text)
-    passes, encode = [], Classifier._encode
-    monkeypatch.setattr(Classifier, "_encode", lambda self, *given: passes.append(self) or encode(self, *given))
+    passes, encode = [], Classifier._look
+    monkeypatch.setattr(Classifier, "_look", lambda self, *given: passes.append(self) or encode(self, *given))
     answers = classifier.classify(clouds, viewpoint=EYE)
     assert len(passes) == 1, f"the tower is passed {len(passes)} times"
     alone = frozen.classify(clouds, viewpoint=EYE)
