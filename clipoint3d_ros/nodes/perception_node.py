@@ -276,6 +276,7 @@ class PerceptionNode(LifecycleNode):
             classes=config.class_source,
             device=config.device or None,
             config=config.classifier,
+            patches=config.patches,
         )
         warm = np.random.default_rng(0).normal(size=(2, config.points, 3)).astype(np.float32)
         classifier.classify(list(warm))  # the first pass allocates and tunes; no sensor should wait for that

@@ -138,6 +138,7 @@ class Classifier:
         device: str | torch.device | None = None,
         config: ClassifierConfig | None = None,
         download: bool = False,
+        patches: str = "trained",
     ) -> Classifier:
         """Load a classifier; without arguments the embedded model and the tabletop classes.
 
@@ -150,17 +151,22 @@ class Classifier:
             device: where it runs; None takes CUDA where there is one.
             config: how objects are looked at and judged.
             download: fetch a tag's weights where they are not on this machine.
+            patches: as in `load_backbone`; with a bundle "trained" is as that was.
 
         Raises:
             FileNotFoundError: weights or class file are missing; the message says how to get them.
             ValueError: an argument that cannot be served; the message says why. BundleError where it is the bundle.
         """
         if not bundle:
-            return cls(load_backbone(backbone, pretrained, device, download), read_classes(classes), config)
-        trained_on = read_meta(bundle)["backbone"]
+            frozen = load_backbone(backbone, pretrained, device, download, patches)
+            return cls(frozen, read_classes(classes), config)
+        meta = read_meta(bundle)
+        trained_on = meta["backbone"]
+        if patches == "trained" and "drop_empty" in meta["preprocessing"]:
+            patches = "occupied" if meta["preprocessing"]["drop_empty"] else "all"
         if backbone is None and pretrained is None:
             backbone, pretrained = trained_on["name"], trained_on["pretrained"]
-        frozen = load_backbone(backbone, pretrained, device, download)
+        frozen = load_backbone(backbone, pretrained, device, download, patches)
         adapter = load_bundle(bundle, frozen)
         return cls(frozen, adapter.classes if classes is None else read_classes(classes), config, adapter)
 
@@ -275,7 +281,9 @@ class Classifier:
         if self.adapter is not None and not self.shares_tower:
             network = self.adapter.network
             backbone = network.backbone
-            together = max(1, self.config.max_views // projection.images.shape[1])  # a point encoder's pass is large too
+            together = max(
+                1, self.config.max_views // projection.images.shape[1]
+            )  # a point encoder's pass is large too
             parts = [network.visual_prompts(clouds)[0] for clouds in projection.points.split(together) if len(clouds)]
             given = [part for part in parts if part is not None]
             prompts = torch.cat(given) if given else None
@@ -287,8 +295,7 @@ class Classifier:
         first = wanted & first_views(projection.chosen, projection.facing, self.config.first_views)
         features[first] = self._look(backbone, projection, prompts, first)
         if self.config.first_views:
-            logits, weights = self._judge(projection, features)
-            rest = wanted & ~first & in_doubt(logits, weights, self.config.sure_below)[:, None]
+            rest = wanted & ~first & self._in_doubt(projection, features)[:, None]
             features[rest] = self._look(backbone, projection, prompts, rest)
         return features
 
@@ -302,6 +309,11 @@ class Classifier:
         if self.frozen is None:
             return None
         return features if self.shares_tower else self.frozen.encode(projection)
+
+    def _in_doubt(self, projection: Projection, features: Tensor) -> Tensor:
+        """(B,) bool: which objects want the views that were not looked at."""
+        logits, weights = self._judge(projection, features)
+        return in_doubt(logits, weights, self.config.sure_below)
 
     def _look(self, backbone: Backbone, projection: Projection, prompts: Tensor | None, which: Tensor) -> Tensor:
         """(M, D) of the views `which` (B, K) bool, with their objects' visual prompts (B, T, W)."""

@@ -171,7 +171,9 @@ class Engine:
     def _retreat(self, tried: int, device: torch.device) -> None:
         """Halve the passes from now on, or leave the device; each step is taken, and told, once."""
         if self._on_cpu is not None:
-            raise MemoryError("there is no memory for one view, neither on the device nor on the CPU; name a smaller CLIP")
+            raise MemoryError(
+                "there is no memory for one view, neither on the device nor on the CPU; name a smaller CLIP"
+            )
         if device.type == "cuda":
             torch.cuda.empty_cache()
         if tried > 1:

@@ -25,7 +25,9 @@ class StandIn:
         self.classes, self.config = tuple(classes), config or ClassifierConfig()
 
     @classmethod
-    def load(cls, bundle=None, backbone=None, pretrained=None, classes=None, device=None, config=None):
+    def load(
+        cls, bundle=None, backbone=None, pretrained=None, classes=None, device=None, config=None, patches="trained"
+    ):
         if backbone:
             raise FileNotFoundError(f"no weights of '{backbone}' on this machine; fetch them with --download")
         return cls(config=config).with_bundle(bundle).with_classes(classes)

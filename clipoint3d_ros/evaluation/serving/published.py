@@ -66,7 +66,7 @@ def depth_views(points: Tensor) -> Tensor:
     """(N, 3) normalised, y up → (10, 110, 110) depth views in [0, 1], 1 background (METHOD 1.3–1.5, line by line)."""
     rotations = torch.from_numpy(view_rotations()).float().to(points.device)
     # In plain sums, not by a matrix product: another order rounds points into other cells.
-    turned = sum(points[None, :, None, k] * rotations[:, None, :, k] for k in range(3))
+    turned = torch.stack([points[None, :, None, k] * rotations[:, None, :, k] for k in range(3)]).sum(0)
     low, high = turned.amin(1, keepdim=True), turned.amax(1, keepdim=True)
     turned = (turned - (low + high) / 2) / (high - low).amax(-1, keepdim=True).clamp_min(1e-9) * 2
     x, y, z = turned[..., 0] * 0.8, turned[..., 1] * 0.8, turned[..., 2]
