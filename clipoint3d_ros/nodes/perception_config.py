@@ -66,6 +66,11 @@ class PerceptionConfig:
     fuse_tracks: bool = parameter(
         False, "whether an object that stands still is judged by its last sightings together, rather than by each alone"
     )
+    reuse_still: bool = parameter(
+        False,
+        "whether an object that has neither moved nor changed for up to two seconds is judged by its last look, rather "
+        "than looked at again",
+    )
     top_k: int = parameter(3, "hypotheses per detection, best first", unit="classes", low=1, high=1000)
     max_views: int = parameter(
         640,

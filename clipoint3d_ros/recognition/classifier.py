@@ -422,6 +422,12 @@ class Classifier:
         return self.adapter is not None and self.adapter.network.config.frozen
 
     @property
+    def looks_by(self) -> tuple[object, ...]:
+        """What features depend on beside the object: equal where another classifier's may be taken for its own."""
+        looks = self.backbone.visual if self.adapter is None or self.shares_tower else self.adapter.network
+        return (looks, self.config, (self.descriptions, self.version) if self.config.first_views else None)
+
+    @property
     def temperature(self) -> float:
         """What the model's own logits are divided by: the configuration's, else the adapter's, else the backbone's."""
         if self.config.temperature is not None:
