@@ -28,18 +28,23 @@ class PublishedInference:
         backbone: whose weights, tokenizer and preprocessing are used; a tower of open_clip's own, without a size token.
         descriptions: the classes.
         points: of each cloud after resampling.
+        sentences: of each class that are encoded for every object; the published prompt is one. None takes all, which
+            gives the engine's answers.
 
     Raises:
         ValueError: a tower that was trained with a size token or without empty patches, which the method knows not.
     """
 
-    def __init__(self, backbone: Backbone, descriptions: Descriptions, points: int = 1024) -> None:
+    def __init__(
+        self, backbone: Backbone, descriptions: Descriptions, points: int = 1024, sentences: int | None = 1
+    ) -> None:
         if hasattr(backbone.visual, "size_token") or backbone.preprocessing.drop_empty:
             raise ValueError(
                 f"backbone '{backbone.name}' has a size token or leaves empty patches out, and the published inference "
                 "knows neither; measure the baseline with a plain ViT, such as ViT-B-16"
             )
-        self.backbone, self.descriptions, self.points = backbone, descriptions, points
+        self.backbone, self.points = backbone, points
+        self._prompts = [descriptions.prompts(index)[:sentences] for index in range(len(descriptions.names))]
 
     @torch.inference_mode()
     def __call__(self, cloud: np.ndarray, up: tuple[float, float, float] = (0, 0, 1)) -> np.ndarray:
@@ -56,8 +61,8 @@ class PublishedInference:
     def _text(self, model: CLIP) -> Tensor:
         """(C, D) unit class features: the mean over a class's sentences."""
         rows = []
-        for index in range(len(self.descriptions.names)):
-            tokens = self.backbone.tokenizer(self.descriptions.prompts(index)).to(self.backbone.device)
+        for sentences in self._prompts:
+            tokens = self.backbone.tokenizer(sentences).to(self.backbone.device)
             rows.append(F.normalize(model.encode_text(tokens), dim=-1).mean(0))
         return F.normalize(torch.stack(rows), dim=-1)
 

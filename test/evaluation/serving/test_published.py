@@ -36,7 +36,7 @@ def clouds(count=5):
 
 
 def test_exact_serving_gives_the_published_probabilities(plain):
-    published = PublishedInference(plain, describe(NAMES))
+    published = PublishedInference(plain, describe(NAMES), sentences=None)
     served = Classifier(plain, describe(NAMES)).classify(clouds())
     for cloud, answer in zip(clouds(), served, strict=True):
         np.testing.assert_allclose(answer.probabilities, published(cloud), atol=1e-4)
