@@ -18,6 +18,7 @@ COMMANDS = {
     "record": "scene folder to labelled rosbag2",
     "evaluate": "replay labelled bags through the nodes and score them",
     "benchmark": "accuracy tables on labelled scenes and on procedural objects",
+    "bench": "time recognition against the published inference, and what each saving costs",
     "train": "adapt from labelled source objects to an unlabelled target: a bundle",
     "pretrain": "train an embedded CLIP from procedural shapes",
     "export": "the vision tower as ONNX, with a script that builds a TensorRT engine of it",

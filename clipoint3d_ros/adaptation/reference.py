@@ -128,7 +128,7 @@ def kept_reference(
         folder: of references of any model, classes, source and setting, a file each.
         source: reads the labelled objects, where they are needed. told: which they are.
     """
-    identity = fingerprint(_FORMAT, backbone.checksum, classes, told, asdict(config))
+    identity = fingerprint(_FORMAT, backbone.checksum, asdict(backbone.preprocessing), classes, told, asdict(config))
     path = folder / f"{identity}.safetensors"
     stored = _read(path, identity, len(classes.names), backbone.visual.output_dim)
     if stored is not None:

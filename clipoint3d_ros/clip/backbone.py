@@ -32,6 +32,7 @@ from clipoint3d_ros.resources import EMBEDDED, asset
 LOCAL_DIR = "local-dir:"
 CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILE = "open_clip_model.safetensors"
+PATCHES = ("trained", "occupied", "all")
 
 
 class MissingWeights(FileNotFoundError):
@@ -153,7 +154,7 @@ class Backbone:
         return torch.stack([self._sentences[s] for s in sentences])
 
 
-_shared: dict[tuple[str | None, str | None, torch.device], Backbone] | None = None
+_shared: dict[tuple[str | None, str | None, torch.device, str], Backbone] | None = None
 _sharing = threading.Lock()
 
 
@@ -169,6 +170,7 @@ def load_backbone(
     pretrained: str | None = None,
     device: str | torch.device | None = None,
     download: bool = False,
+    patches: str = "trained",
 ) -> Backbone:
     """Load a CLIP from this machine's disk.
 
@@ -177,19 +179,29 @@ def load_backbone(
         pretrained: for an architecture, a tag of open_clip ("openai", "laion2b_s34b_b88k", …) or a checkpoint's path.
         device: where it runs; None takes CUDA where there is one, else the CPU.
         download: fetch a tag's weights (with a progress bar) where they are not on this machine.
+        patches: of a view, that go through the tower: as its weights were trained, the occupied ones (about half, and
+            half the time), or all. It is part of the preprocessing: a bundle keeps it, for training and use alike.
 
     Raises:
         MissingWeights: the weights are not here and no download was asked for.
         ValueError: an unknown name, an architecture without weights, or a tower this package cannot run.
     """
+    if patches not in PATCHES:
+        raise ValueError(f"patches '{patches}' is none of {', '.join(PATCHES)}")
     place = _device(device)
     if _shared is None:
-        return _load(name, pretrained, place, download)
+        return _with_patches(_load(name, pretrained, place, download), patches)
     with _sharing:
-        key = (name or EMBEDDED[0], pretrained, place)
+        key = (name or EMBEDDED[0], pretrained, place, patches)
         if key not in _shared:
-            _shared[key] = _load(name, pretrained, place, download)
+            _shared[key] = _with_patches(_load(name, pretrained, place, download), patches)
         return _shared[key]
+
+
+def _with_patches(backbone: Backbone, patches: str) -> Backbone:
+    if patches == "trained":
+        return backbone
+    return replace(backbone, preprocessing=replace(backbone.preprocessing, drop_empty=patches == "occupied"))
 
 
 def _load(name: str | None, pretrained: str | None, place: torch.device, download: bool) -> Backbone:

@@ -38,6 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--backbone", help="open_clip architecture, local-dir:FOLDER or an embedded one (clipoint3d-tiny)"
     )
     model.add_argument("--pretrained", help="the architecture's tag or checkpoint")
+    model.add_argument(
+        "--patches",
+        choices=("trained", "occupied", "all"),
+        default="trained",
+        help="of a view, in training and use alike: as the backbone was trained, without empty ones, or all (trained)",
+    )
     model.add_argument("--variant", choices=("T", "V", "B"), help="tuned towers: text, vision or both (B)")
     model.add_argument("--device", help="torch device (default: CUDA where there is one)")
     recipe = parser.add_argument_group("recipe")
@@ -86,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     config = recipe.training
     classes = read_classes(given_classes(args.classes))
     peers, device = join(torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu")))
-    backbone = load_backbone(args.backbone, args.pretrained, device)
+    backbone = load_backbone(args.backbone, args.pretrained, device, patches=args.patches)
     source = read_domain(args.source, classes, count=config.shots + config.probe, seed=config.seed)
     target = read_domain(args.target, classes, count=0, seed=config.seed) if args.target else None
     material = prepare(source, target, recipe)

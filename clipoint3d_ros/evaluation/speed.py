@@ -15,6 +15,7 @@ import torch
 
 from clipoint3d_ros.clip.backbone import Backbone, Preprocessing
 from clipoint3d_ros.clip.descriptions import describe
+from clipoint3d_ros.clip.tower import check_tower
 from clipoint3d_ros.recognition.classifier import Classifier, ClassifierConfig
 
 REFERENCE = "ViT-B-16"
@@ -22,15 +23,29 @@ REFERENCE = "ViT-B-16"
 
 def reference_backbone() -> Backbone:
     """ViT-B-16 with random weights: time does not depend on what they are."""
+    return random_backbone(REFERENCE, "cpu")
+
+
+def random_backbone(name: str, device: str | torch.device | None = None) -> Backbone:
+    """An architecture of open_clip's with random weights, the same at every call.
+
+    Raises:
+        ValueError: an unknown architecture, or a tower this package cannot run.
+    """
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)  # open_clip warns of random weights, which are what is wanted
     try:
-        model = open_clip.create_model(REFERENCE, pretrained=None).eval().requires_grad_(False)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = open_clip.create_model(name, pretrained=None).eval().requires_grad_(False)
     finally:
         logging.disable(before)
+    check_tower(model.visual, name)
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     default = open_clip.transform.PreprocessCfg()
-    look = Preprocessing(model.visual.image_size[0], tuple(default.mean), tuple(default.std))
-    return Backbone(f"{REFERENCE} (random)", model, open_clip.get_tokenizer(REFERENCE), look, checksum="")
+    size = model.visual.image_size
+    look = Preprocessing(size if isinstance(size, int) else size[0], tuple(default.mean), tuple(default.std))
+    return Backbone(f"{name} (random)", model.to(place), open_clip.get_tokenizer(name), look, checksum="")
 
 
 def compare(backbone: Backbone, reference: Backbone, cloud: np.ndarray, rounds: int = 7) -> dict[str, Any]:

@@ -11,11 +11,12 @@ from clipoint3d_ros.adaptation.guard import GuardConfig
 from clipoint3d_ros.adaptation.memory import MemoryConfig
 from clipoint3d_ros.adaptation.online import FollowConfig
 from clipoint3d_ros.adaptation.reference import ReferenceConfig
+from clipoint3d_ros.clip.backbone import PATCHES
 from clipoint3d_ros.nodes.parameters import annotated_yaml, parameter
 from clipoint3d_ros.nodes.perception_config import SHARED_NAMES, class_source
 
 HEADING = """Parameters of the adaptation node: every one, with its default.
-`backbone`, `pretrained` and `classes` must be perception's; the launch file gives both nodes the same."""
+`backbone`, `pretrained`, `patches` and `classes` must be perception's; the launch file gives both nodes the same."""
 MODES = ("statistics", "gradient")
 
 
@@ -28,6 +29,9 @@ class AdaptationConfig:
         "", "as perception's: open_clip model name or local-dir: folder; empty: clipoint3d-tiny", live=False
     )
     pretrained: str = parameter("", "as perception's: weight tag or checkpoint file for 'backbone'", live=False)
+    patches: str = parameter(
+        "trained", "as perception's: the patches of a view that take part", choices=PATCHES, live=False
+    )
     classes: tuple[str, ...] = parameter(
         (), "as perception's: class names or one description file; empty: the eight tabletop classes", live=False
     )

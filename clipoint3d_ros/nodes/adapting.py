@@ -112,7 +112,9 @@ def load(
     folder = Path(config.state_folder) if config.state_folder else Path.home() / ".ros" / "clipoint3d_ros" / name
     live = Path(config.live_folder) if config.live_folder else ram_folder("clipoint3d_ros") / name
     classes = read_classes(config.class_source)
-    backbone = load_backbone(config.backbone or None, config.pretrained or None, config.device or None)
+    backbone = load_backbone(
+        config.backbone or None, config.pretrained or None, config.device or None, patches=config.patches
+    )
     count = config.shots + config.probe
     reference = kept_reference(
         reference_folder(),

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from clipoint3d_ros.clip.backbone import PATCHES
 from clipoint3d_ros.nodes.frames import FrameConfig
 from clipoint3d_ros.nodes.parameters import ParameterError, annotated_yaml, parameter
 from clipoint3d_ros.nodes.pointcloud import FORMS, INSTANCE_FIELDS, SegmentConfig
 from clipoint3d_ros.recognition.classifier import ClassifierConfig
 from clipoint3d_ros.recognition.onnx_tower import RUNTIMES
+from clipoint3d_ros.recognition.precision import PRECISIONS
 
 HEADING = """Parameters of the perception node: every one, with its default.
 Pass this file (or your own, with only what you change) as `params_file`; names match in any namespace."""
@@ -43,6 +45,13 @@ class PerceptionConfig:
         choices=RUNTIMES,
         live=False,
     )
+    patches: str = parameter(
+        "trained",
+        "patches of a view that go through the tower: as its weights were trained, the occupied ones alone, or all; a "
+        "bundle must have been trained so",
+        choices=PATCHES,
+        live=False,
+    )
     # recognition
     points: int = parameter(1024, "points per object after resampling", unit="points", low=16, high=65536)
     resampling: str = parameter(
@@ -65,6 +74,11 @@ class PerceptionConfig:
     fuse_tracks: bool = parameter(
         False, "whether an object that stands still is judged by its last sightings together, rather than by each alone"
     )
+    reuse_still: bool = parameter(
+        False,
+        "whether an object that has neither moved nor changed for up to two seconds is judged by its last look, rather "
+        "than looked at again",
+    )
     top_k: int = parameter(3, "hypotheses per detection, best first", unit="classes", low=1, high=1000)
     max_views: int = parameter(
         640,
@@ -72,6 +86,25 @@ class PerceptionConfig:
         unit="views",
         low=1,
         high=100000,
+    )
+    precision: str = parameter(
+        "fp32",
+        "number format of the tower's blocks; auto measures what is quickest on this device",
+        choices=PRECISIONS,
+    )
+    first_views: int = parameter(
+        0,
+        "views looked at first, the rest only of objects these leave in doubt; 0: all at once. With 2 a tower "
+        "looks at three views of ten and lost nothing in the benchmark",
+        unit="views",
+        low=0,
+        high=10,
+    )
+    sure_below: float = parameter(
+        0.3,
+        "with first_views: entropy, as a share of the classes' greatest, below which views that agree leave no doubt",
+        low=0,
+        high=1,
     )
     min_points: int = parameter(16, "objects of fewer finite points are 'unknown'", unit="points", low=1, high=1000000)
     temperature: float = parameter(
@@ -124,6 +157,9 @@ class PerceptionConfig:
             selection=self.selection,
             unknown_below=self.unknown_below,
             max_views=self.max_views,
+            precision=self.precision,
+            first_views=self.first_views,
+            sure_below=self.sure_below,
             min_points=self.min_points,
             temperature=self.temperature or None,
             runtime=self.runtime,

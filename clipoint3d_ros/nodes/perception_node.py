@@ -44,6 +44,7 @@ from clipoint3d_ros.nodes.stamps import Frame, Pairs, Watch, nanoseconds
 from clipoint3d_ros.nodes.transforms import Transforms
 from clipoint3d_ros.recognition.classifier import Classifier
 from clipoint3d_ros.recognition.recognition import Recognition
+from clipoint3d_ros.recognition.still import StillObjects
 from clipoint3d_ros.recognition.tracks import Tracker, TrackFusion
 
 FROZEN = 0  # the version of a model without an adapter
@@ -68,7 +69,7 @@ class PerceptionNode(Lifecycle[PerceptionConfig]):
         self._enabled = True
         self._statistics = Statistics()
         self._pairs, self._watch = Pairs(), Watch()
-        self._tracker, self._fusion = Tracker(), TrackFusion()
+        self._tracker, self._fusion, self._still = Tracker(), TrackFusion(), StillObjects()
         self._heard_s = time.monotonic()
         self._released = threading.Lock()
         self._create_outputs()
@@ -110,13 +111,14 @@ class PerceptionNode(Lifecycle[PerceptionConfig]):
                 with timed("project"):
                     projection = classifier.project(clouds, stand.up, stand.viewpoint)
                 with timed("encode"):
-                    features = classifier.encode(projection)
+                    tracks = self._tracks(header, segments) if config.fuse_tracks or config.reuse_still else []
+                    features = self._look(header, serving, tracks, clouds, projection, stand)
                 with timed("frozen"):  # whoever listens or not: an adapter can be judged and left at any time
                     frozen_features = classifier.encode_frozen(projection, features)
                 with timed("decide"):
                     recognitions = classifier.decide(projection, features, frozen_features)
                     if config.fuse_tracks:
-                        recognitions = self._fused(header, segments, recognitions, config)
+                        recognitions = self._fused(header, tracks, segments, recognitions, config)
                 with timed("publish"):
                     self._publish(header, config, segments, recognitions, stand)
                     self._publish_views(header, projection, recognitions)
@@ -130,16 +132,45 @@ class PerceptionNode(Lifecycle[PerceptionConfig]):
             self._statistics.malformed(reason, str(error))
             self._warn(f"cloud {reason}", f"cloud on {self._points_topic} refused: {error}")
 
-    def _fused(
-        self, header: Any, segments: Sequence[Segment], recognitions: Sequence[Recognition], config: PerceptionConfig
-    ) -> list[Recognition]:
-        """Each answer with what was said of the same object before; the frozen model's own stays as it is."""
-        stamp_s = nanoseconds(header.stamp) / 1e9
+    def _tracks(self, header: Any, segments: Sequence[Segment]) -> list[int]:
+        """The number of each segment's object."""
         nowhere = np.full((1, 3), np.nan)  # a box with nothing in it is a track of its own
         clouds = [segment.points if len(segment.points) else nowhere for segment in segments]
         centres = np.stack([cloud.mean(0) for cloud in clouds])
         sizes = np.stack([np.ptp(cloud, axis=0) for cloud in clouds])
-        tracks = self._tracker.update(stamp_s, [segment.id for segment in segments], centres, sizes)
+        stamp_s = nanoseconds(header.stamp) / 1e9
+        return self._tracker.update(stamp_s, [segment.id for segment in segments], centres, sizes)
+
+    def _look(
+        self,
+        header: Any,
+        serving: Serving,
+        tracks: Sequence[int],
+        clouds: Sequence[np.ndarray],
+        projection: Any,
+        stand: Standpoint,
+    ) -> Any:
+        """Features of all objects; those that stand still keep the ones they had."""
+        classifier = serving.classifier
+        if not serving.config.reuse_still:
+            return classifier.encode(projection)
+        eye = None if stand.viewpoint is None else np.asarray(stand.viewpoint)
+        given = (nanoseconds(header.stamp) / 1e9, tracks, clouds, eye, projection.chosen, projection.weights)
+        known = self._still.recall(*given, classifier.looks_by)
+        features = classifier.encode(projection, known)
+        self._still.remember(*given, features, known)
+        return features
+
+    def _fused(
+        self,
+        header: Any,
+        tracks: Sequence[int],
+        segments: Sequence[Segment],
+        recognitions: Sequence[Recognition],
+        config: PerceptionConfig,
+    ) -> list[Recognition]:
+        """Each answer with what was said of the same object before; the frozen model's own stays as it is."""
+        stamp_s = nanoseconds(header.stamp) / 1e9
         fused = self._fusion.update(stamp_s, tracks, np.stack([answer.probabilities for answer in recognitions]))
         return [
             replace(
@@ -228,6 +259,7 @@ class PerceptionNode(Lifecycle[PerceptionConfig]):
             classes=config.class_source,
             device=config.device or None,
             config=config.classifier,
+            patches=config.patches,
         )
         warm = np.random.default_rng(0).normal(size=(2, config.points, 3)).astype(np.float32)
         classifier.classify(list(warm))  # the first pass allocates and tunes; no sensor should wait for that
@@ -361,6 +393,7 @@ class PerceptionNode(Lifecycle[PerceptionConfig]):
         self._pairs.clear()
         self._tracker.clear()
         self._fusion.clear()
+        self._still.clear()
         if self._worker is not None:
             self._worker.inbox.clear()
 

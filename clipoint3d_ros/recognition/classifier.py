@@ -27,8 +27,11 @@ from clipoint3d_ros.clip.descriptions import Descriptions, describe, load_descri
 from clipoint3d_ros.clip.text import class_features, class_prompts
 from clipoint3d_ros.geometry.clouds import CloudError, Vector, extents, finite_points, level, normalise, resample
 from clipoint3d_ros.geometry.views import DepthViews, view_directions
+from clipoint3d_ros.recognition.engine import engine_for
 from clipoint3d_ros.recognition.familiarity import familiarity
+from clipoint3d_ros.recognition.on_demand import first_views, in_doubt
 from clipoint3d_ros.recognition.onnx_tower import RUNTIMES, served_by
+from clipoint3d_ros.recognition.precision import PRECISIONS
 from clipoint3d_ros.recognition.recognition import UNKNOWN, Recognition
 from clipoint3d_ros.recognition.selection import facing_weights, keep_certain
 from clipoint3d_ros.recognition.statistics import for_classes, fused_head
@@ -50,12 +53,21 @@ class ClassifierConfig:
     min_points: int = 16  # finite points below which the answer is "unknown"
     temperature: float | None = None  # divides logits; None takes the backbone's own
     runtime: str = "torch"  # of the vision tower: torch, or onnxruntime
+    precision: str = "fp32"  # of the tower's blocks: fp32, bf16, fp16; auto measures what is quickest here
+    first_views: int = 0  # views looked at first, the rest only of objects still in doubt; 0 looks at all at once
+    sure_below: float = 0.3  # share of log C; first views of a lower entropy that agree leave no doubt
 
     def __post_init__(self) -> None:
         if self.selection not in SELECTIONS:
             raise ValueError(f"selection '{self.selection}' is none of {', '.join(SELECTIONS)}")
         if self.runtime not in RUNTIMES:
             raise ValueError(f"runtime '{self.runtime}' is none of {', '.join(RUNTIMES)}")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision '{self.precision}' is none of {', '.join(PRECISIONS)}")
+        if not 0 <= self.first_views <= 10:
+            raise ValueError(f"first_views must be 0 to 10, but it is {self.first_views}: there are ten views")
+        if not 0 <= self.sure_below <= 1:
+            raise ValueError(f"sure_below must lie in [0, 1], but it is {self.sure_below}")
         if self.points < 1 or self.max_views < 1 or self.min_points < 1:
             raise ValueError("points, max_views and min_points must be at least 1")
         if not 0 <= self.unknown_below <= 1:
@@ -133,6 +145,7 @@ class Classifier:
         device: str | torch.device | None = None,
         config: ClassifierConfig | None = None,
         download: bool = False,
+        patches: str = "trained",
     ) -> Classifier:
         """Load a classifier; without arguments the embedded model and the tabletop classes.
 
@@ -145,17 +158,22 @@ class Classifier:
             device: where it runs; None takes CUDA where there is one.
             config: how objects are looked at and judged.
             download: fetch a tag's weights where they are not on this machine.
+            patches: as in `load_backbone`; with a bundle "trained" is as that was.
 
         Raises:
             FileNotFoundError: weights or class file are missing; the message says how to get them.
             ValueError: an argument that cannot be served; the message says why. BundleError where it is the bundle.
         """
         if not bundle:
-            return cls(load_backbone(backbone, pretrained, device, download), read_classes(classes), config)
-        trained_on = read_meta(bundle)["backbone"]
+            frozen = load_backbone(backbone, pretrained, device, download, patches)
+            return cls(frozen, read_classes(classes), config)
+        meta = read_meta(bundle)
+        trained_on = meta["backbone"]
+        if patches == "trained" and "drop_empty" in meta["preprocessing"]:
+            patches = "occupied" if meta["preprocessing"]["drop_empty"] else "all"
         if backbone is None and pretrained is None:
             backbone, pretrained = trained_on["name"], trained_on["pretrained"]
-        frozen = load_backbone(backbone, pretrained, device, download)
+        frozen = load_backbone(backbone, pretrained, device, download, patches)
         adapter = load_bundle(bundle, frozen)
         return cls(frozen, adapter.classes if classes is None else read_classes(classes), config, adapter)
 
@@ -257,15 +275,36 @@ class Classifier:
         return levelled, towards, enough
 
     @torch.inference_mode()
-    def encode(self, projection: Projection) -> Tensor:
-        """Second stage: (B, K, D) float32 unit features of every view, at most `max_views` at once."""
-        if self.adapter is None or self.shares_tower:
-            return self._encode(self.backbone, projection, None)
-        network = self.adapter.network
-        together = max(1, self.config.max_views // projection.images.shape[1])  # a point encoder's pass is large too
-        parts = [network.visual_prompts(clouds)[0] for clouds in projection.points.split(together) if len(clouds)]
-        given = [prompts for prompts in parts if prompts is not None]
-        return self._encode(network.backbone, projection, torch.cat(given) if given else None)
+    def encode(self, projection: Projection, known: Tensor | None = None) -> Tensor:
+        """Second stage: (B, K, D) float32 unit features of the views, at most `max_views` at once.
+
+        A view without weight is not looked at, nor is one that is not asked for (`first_views`): it has zeros.
+
+        Args:
+            projection: what the first stage gave.
+            known: (B, K, D) features of objects that need no second look, zeros for all others.
+        """
+        backbone, prompts = self.backbone, None
+        if self.adapter is not None and not self.shares_tower:
+            network = self.adapter.network
+            backbone = network.backbone
+            together = max(
+                1, self.config.max_views // projection.images.shape[1]
+            )  # a point encoder's pass is large too
+            parts = [network.visual_prompts(clouds)[0] for clouds in projection.points.split(together) if len(clouds)]
+            given = [part for part in parts if part is not None]
+            prompts = torch.cat(given) if given else None
+        wanted = projection.weights > 0
+        features = projection.images.new_zeros(*wanted.shape, self.text.shape[1])
+        if known is not None:
+            features = features + known
+            wanted = wanted & ~known.any(-1).any(1, keepdim=True)
+        first = wanted & first_views(projection.chosen, projection.facing, self.config.first_views)
+        features[first] = self._look(backbone, projection, prompts, first)
+        if self.config.first_views:
+            rest = wanted & ~first & self._in_doubt(projection, features)[:, None]
+            features[rest] = self._look(backbone, projection, prompts, rest)
+        return features
 
     @torch.inference_mode()
     def encode_frozen(self, projection: Projection, features: Tensor) -> Tensor | None:
@@ -278,21 +317,24 @@ class Classifier:
             return None
         return features if self.shares_tower else self.frozen.encode(projection)
 
-    def _encode(self, backbone: Backbone, projection: Projection, prompts: Tensor | None) -> Tensor:
-        """(B, K, D) of every view, with the objects' visual prompts (B, T, W)."""
-        backbone = served_by(backbone, self.config.runtime, 0 if prompts is None else prompts.shape[1])
-        batch, views = projection.images.shape[:2]
-        flat = projection.images.flatten(0, 1)
-        sizes = projection.extents.repeat_interleave(views, 0)
-        tokens = None if prompts is None else prompts.repeat_interleave(views, 0)
-        parts = [
-            backbone.encode_views(flat[rows], None if tokens is None else tokens[rows], sizes[rows])
-            for rows in torch.arange(len(flat)).split(self.config.max_views)
-            if len(rows)
+    def _in_doubt(self, projection: Projection, features: Tensor) -> Tensor:
+        """(B,) bool: which objects want the views that were not looked at."""
+        logits, weights = self._judge(projection, features)
+        return in_doubt(logits, weights, self.config.sure_below)
+
+    def _look(self, backbone: Backbone, projection: Projection, prompts: Tensor | None, which: Tensor) -> Tensor:
+        """(M, D) of the views `which` (B, K) bool, with their objects' visual prompts (B, T, W)."""
+        objects = which.nonzero()[:, 0]
+        views, sizes = projection.images[which], projection.extents[objects]
+        tokens = None if prompts is None else prompts[objects]
+        backbone = served_by(backbone, self.config.runtime, 0 if tokens is None else tokens.shape[1])
+        if not len(views) or type(backbone).encode_views is Backbone.encode_views:
+            return engine_for(backbone, self.config.precision).encode(views, tokens, sizes, self.config.max_views)
+        parts = [  # a backbone that looks otherwise does so itself
+            backbone.encode_views(views[rows], None if tokens is None else tokens[rows], sizes[rows])
+            for rows in torch.arange(len(views)).split(self.config.max_views)
         ]
-        if not parts:
-            return torch.zeros(0, views, self.text.shape[1], device=self.device)
-        return torch.cat(parts).unflatten(0, (batch, views))
+        return torch.cat(parts)
 
     @torch.inference_mode()
     def decide(
@@ -370,12 +412,28 @@ class Classifier:
         """Logits (B, K, C) and the weights (B, K) of the views that speak."""
         logits = self.view_logits(features)
         by_entropy = self.config.selection == "entropy" or (self.config.selection == "auto" and not projection.facing)
-        return logits, keep_certain(logits, projection.weights) if by_entropy else projection.weights
+        weights = self._weights(projection, features)
+        return logits, keep_certain(logits, weights) if by_entropy else weights
+
+    def _weights(self, projection: Projection, features: Tensor) -> Tensor:
+        """(B, K) the projection's weights of the views that were looked at; rows sum to 1."""
+        weights = projection.weights
+        missed = ~features.any(-1) & (weights > 0)
+        if not self.config.first_views and not bool(missed.any()):
+            return weights
+        weights = weights.masked_fill(missed, 0)
+        return weights / weights.sum(1, keepdim=True).clamp_min(1e-12)
 
     @property
     def shares_tower(self) -> bool:
         """Whether an adapter is live that leaves the vision tower as it is."""
         return self.adapter is not None and self.adapter.network.config.frozen
+
+    @property
+    def looks_by(self) -> tuple[object, ...]:
+        """What features depend on beside the object: equal where another classifier's may be taken for its own."""
+        looks = self.backbone.visual if self.adapter is None or self.shares_tower else self.adapter.network
+        return (looks, self.config, (self.descriptions, self.version) if self.config.first_views else None)
 
     @property
     def temperature(self) -> float:

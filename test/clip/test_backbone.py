@@ -63,6 +63,22 @@ def test_a_device_that_is_not_here_is_refused_in_words(small_model_folder, devic
         load_backbone(f"local-dir:{small_model_folder}", device=device)
 
 
+def test_patches_are_those_of_the_training_unless_told(small_model_folder):
+    name = f"local-dir:{small_model_folder}"
+    views = torch.ones(2, 32, 32)
+    views[:, :10, :10] = 0.3
+    found = {p: load_backbone(name, device="cpu", patches=p) for p in ("trained", "occupied", "all")}
+    assert {p: b.preprocessing.drop_empty for p, b in found.items()} == {
+        "trained": True,
+        "occupied": True,
+        "all": False,
+    }
+    assert torch.equal(found["trained"].encode_views(views), found["occupied"].encode_views(views))
+    assert (found["all"].encode_views(views) - found["occupied"].encode_views(views)).abs().max() > 1e-4
+    with pytest.raises(ValueError, match="'some' is none of trained, occupied, all"):
+        load_backbone(name, device="cpu", patches="some")
+
+
 def test_a_sentence_is_encoded_once(small_model_folder, monkeypatch):
     backbone = load_backbone(f"local-dir:{small_model_folder}", device="cpu")
     calls = []

@@ -20,12 +20,16 @@ class StandIn:
     name, device, version = "stand-in", "cpu", 0
     delay_s = 0.0
     fault: Exception | None = None
+    known: torch.Tensor | None = None  # what the last `encode` was spared
+    looks_by = "stand-in"
 
     def __init__(self, classes=("can", "book", "box"), config=None):
         self.classes, self.config = tuple(classes), config or ClassifierConfig()
 
     @classmethod
-    def load(cls, bundle=None, backbone=None, pretrained=None, classes=None, device=None, config=None):
+    def load(
+        cls, bundle=None, backbone=None, pretrained=None, classes=None, device=None, config=None, patches="trained"
+    ):
         if backbone:
             raise FileNotFoundError(f"no weights of '{backbone}' on this machine; fetch them with --download")
         return cls(config=config).with_bundle(bundle).with_classes(classes)
@@ -56,9 +60,11 @@ class StandIn:
         heights = [float(np.ptp(cloud[:, 2])) if len(cloud) else 0.0 for cloud in clouds]
         usable = torch.tensor([len(cloud) >= self.config.min_points for cloud in clouds])
         views = torch.ones(len(clouds), 10, 32, 32)
-        return SimpleNamespace(images=views, weights=torch.ones(len(clouds), 10), usable=usable, heights=heights)
+        chosen, weights = torch.arange(10).expand(len(clouds), -1), torch.ones(len(clouds), 10)
+        return SimpleNamespace(images=views, chosen=chosen, weights=weights, usable=usable, heights=heights)
 
-    def encode(self, projection):
+    def encode(self, projection, known=None):
+        StandIn.known = known
         return torch.nn.functional.normalize(torch.ones(len(projection.heights), 10, 8), dim=-1)
 
     def encode_frozen(self, projection, features):

@@ -311,6 +311,21 @@ def test_the_newest_cloud_wins_and_drops_are_counted(start):
     assert float(rows["project_ms_p50"]) >= 400
 
 
+def test_what_stands_still_keeps_its_look_where_asked(start):
+    peer = start()
+    for sec in (1, 2):
+        peer.send(image_scene(), sec=sec)
+        peer.answer(sec)
+    assert StandIn.known is None, "nobody asked for that"
+    peer = start(reuse_still=True)
+    peer.send(image_scene(), sec=1)
+    peer.answer(1)
+    assert StandIn.known is None, "nothing was seen before"
+    peer.send(image_scene(), sec=2)
+    assert labels(peer.answer(2)) == {"5": "can", "9": "book"}
+    assert StandIn.known.any(-1).all(), "two objects on a table, seen again from the same place"
+
+
 def test_time_that_jumps_back_is_noticed_and_answered(start):
     peer = start()
     for sec in (100, 101, 5, 6):

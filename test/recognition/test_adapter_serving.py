@@ -245,13 +245,22 @@ def test_statistics_are_served_from_a_bundle_and_left_with_it(backbone, clouds, 
     assert torch.equal(own.statistics.mean, told.mean)
 
 
+def test_a_bundle_is_served_with_the_patches_it_was_trained_with(tmp_path, small_model_folder):
+    name = f"local-dir:{small_model_folder}"
+    every = load_backbone(name, device="cpu", patches="all")
+    folder = small_bundle(tmp_path / "bundle", every, NAMES)
+    assert not Classifier.load(folder, device="cpu").backbone.preprocessing.drop_empty
+    with pytest.raises(BundleError, match="drop_empty"):
+        Classifier.load(folder, device="cpu", patches="occupied")
+
+
 def test_an_adapter_of_statistics_alone_encodes_every_view_once(backbone, clouds, monkeypatch):
     network = Network(backbone, NetworkConfig(tuning="none", context=0)).eval()
     adapter = Adapter(network, describe(NAMES), 1.0, version=2, statistics=told_statistics())
     classifier, frozen = Classifier(backbone, describe(NAMES), adapter=adapter), Classifier(backbone, describe(NAMES))
     assert torch.equal(classifier.text, frozen.text)
-    passes, encode = [], Classifier._encode
-    monkeypatch.setattr(Classifier, "_encode", lambda self, *given: passes.append(self) or encode(self, *given))
+    passes, encode = [], Classifier._look
+    monkeypatch.setattr(Classifier, "_look", lambda self, *given: passes.append(self) or encode(self, *given))
     answers = classifier.classify(clouds, viewpoint=EYE)
     assert len(passes) == 1, f"the tower is passed {len(passes)} times"
     alone = frozen.classify(clouds, viewpoint=EYE)

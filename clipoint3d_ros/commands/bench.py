@@ -1,0 +1,148 @@
+"""`clipoint3d bench`: how fast recognition is, stage by stage, and what each saving costs."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clipoint3d_ros.cli import UsageError
+
+if TYPE_CHECKING:
+    from clipoint3d_ros.clip.backbone import Backbone
+
+SUMMARY = """Time recognition: every saving of the serving path on top of those before it, by turns in one run.
+
+exact: all views and patches; served: occupied patches, views that face the sensor, the later ones on demand.
+Without --pretrained an architecture has random weights: time does not depend on what they are, but for the share of
+objects that are in doubt, which --doubt then gives. Accuracy is the embedded model's, on labelled --scenes."""
+EXAMPLE = "clipoint3d bench --backbone ViT-B-16 --objects 1,4,16,64 --baseline --json bench.json --plot bench.png"
+CLASSES = ("bathtub", "bed", "bookshelf", "cabinet", "chair", "lamp", "monitor", "plant", "sofa", "table")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--backbone", metavar="N", default="ViT-B-16", help="open_clip model (%(default)s)")
+    parser.add_argument("--pretrained", metavar="T", help="weight tag or checkpoint; without it weights are random")
+    parser.add_argument(
+        "--objects", metavar="N,…", type=_counts, default=[1, 4, 16, 64], help="of a frame, for growth (1,4,16,64)"
+    )
+    parser.add_argument(
+        "--points", metavar="N,…", type=_counts, default=[1000, 10_000, 100_000, 1_000_000], help="of a cloud"
+    )
+    parser.add_argument("--frame", metavar="N", type=int, help="objects of the timed frame (the largest up to 16)")
+    parser.add_argument("--rounds", metavar="N", type=int, default=5, help="of all rows by turns (%(default)s)")
+    parser.add_argument("--baseline", action="store_true", help="also the published inference, written plainly")
+    parser.add_argument(
+        "--precision", default="auto", choices=("auto", "fp32", "bf16", "fp16"), help="of exact and served"
+    )
+    parser.add_argument("--first-views", metavar="N", type=int, default=2, help="of served (%(default)s)")
+    parser.add_argument("--doubt", metavar="P", type=float, help="share of objects in doubt (random weights: 0.25)")
+    parser.add_argument("--scenes", metavar="DIR", type=Path, help="labelled scenes to tell each row's accuracy on")
+    parser.add_argument("--score-on", metavar="GLOB", default="*", help="of the scenes (%(default)s)")
+    parser.add_argument("--device", help="torch device (default: CUDA where there is one)")
+    parser.add_argument("--json", metavar="F", type=Path, help="write the figures here")
+    parser.add_argument("--plot", metavar="F", type=Path, help="draw them here")
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.rounds < 1 or (args.frame is not None and args.frame < 1):
+        raise UsageError(f"--rounds and --frame must be at least 1, but are {args.rounds} and {args.frame}")
+    if args.doubt is not None and not 0 <= args.doubt <= 1:
+        raise UsageError(f"--doubt must lie in [0, 1], but is {args.doubt}")
+    if not 0 <= args.first_views <= 10:
+        raise UsageError(f"--first-views must be 0 to 10, but is {args.first_views}")
+
+    from tqdm import tqdm
+
+    from clipoint3d_ros.clip.descriptions import describe
+    from clipoint3d_ros.commands.evaluate import write_json
+    from clipoint3d_ros.evaluation.serving import accuracy, machine, plots, timing
+    from clipoint3d_ros.evaluation.serving.objects import simulated_objects
+    from clipoint3d_ros.evaluation.serving.rows import DOUBT, serving_rows
+    from clipoint3d_ros.evaluation.zero_shot import read_objects
+    from clipoint3d_ros.recognition.classifier import read_classes
+
+    rows = serving_rows(args.precision, args.first_views)
+    backbones = _backbones(args.backbone, args.pretrained, args.device)
+    device = backbones["all"].device
+    doubt = DOUBT if args.doubt is None and not args.pretrained and args.backbone in _architectures() else args.doubt
+    classes = describe(CLASSES)
+    clouds = simulated_objects(16)
+    small = [count for count in args.objects if count <= 16] or [min(args.objects)]
+    frame = args.frame or max(small)
+    with tqdm(total=args.rounds + 1, unit="round", desc=f"{frame} objects") as bar:
+        figures = timing.measure(backbones, rows, classes, clouds, frame, args.rounds, doubt, args.baseline, bar.update)
+    figures["growth"] = timing.growth(
+        backbones["occupied"], rows[-1], classes, clouds, args.objects, args.points, doubt
+    )
+    if args.scenes:
+        tiny = _backbones("clipoint3d-tiny", None, args.device)
+        stream = tqdm(read_objects(args.scenes, args.score_on), unit="scene", desc="accuracy")
+        for name, told in accuracy.measure(tiny, rows, read_classes(None), stream).items():
+            figures[name]["accuracy"] = told
+    figures |= {
+        "backbone": args.backbone,
+        "weights": args.pretrained or ("random" if args.backbone in _architectures() else args.backbone),
+        "objects": frame,
+        "rounds": args.rounds,
+        "doubt": doubt,
+        "machine": machine.machine(device),
+    }
+    print(_table(figures))
+    if args.json:
+        write_json(args.json, figures)
+    if args.plot:
+        plots.plot(figures, args.plot)
+    return 0
+
+
+def _backbones(name: str, pretrained: str | None, device: str | None) -> dict[str, Backbone]:
+    """The model with the patches it was trained for, the occupied ones, and all: one set of weights."""
+    from clipoint3d_ros.clip.backbone import load_backbone
+    from clipoint3d_ros.evaluation.speed import random_backbone
+
+    random = pretrained is None and name in _architectures()
+    own = random_backbone(name, device) if random else load_backbone(name, pretrained, device)
+    look = own.preprocessing
+    return {
+        "trained": own,
+        "occupied": replace(own, preprocessing=replace(look, drop_empty=True)),
+        "all": replace(own, preprocessing=replace(look, drop_empty=False)),
+    }
+
+
+def _architectures() -> list[str]:
+    import open_clip
+
+    return open_clip.list_models()
+
+
+def _table(figures: Mapping[str, Any]) -> str:
+    head = f"{'':<10}{'ms/object':>11}{'objects/s':>11}{'speedup':>9}{'of peak':>9}  {'macro':>7}{'views':>7}  format"
+    lines = [head]
+    for name, row in figures.items():
+        if not isinstance(row, dict) or "ms_per_object" not in row:
+            continue
+        speed = f"{row['speedup']:.2f}×" if "speedup" in row else ""
+        share = f"{row['matrix_share']:.0%}" if "matrix_share" in row else ""
+        told = row.get("accuracy")
+        cost = f"{told['macro_accuracy']:>7.1%}{told['views']:>7.2f}" if told else " " * 14
+        rate = 1000 / row["ms_per_object"]
+        format_ = row.get("precision", "float32")
+        lines.append(f"{name:<10}{row['ms_per_object']:>11.1f}{rate:>11.1f}{speed:>9}{share:>9}  {cost}  {format_}")
+    for kind, unit in (("objects", "ms/object"), ("points", "ms to project")):
+        grown = ", ".join(f"{count}: {ms:.1f}" for count, ms in figures["growth"][kind].items())
+        lines.append(f"{kind} ({unit}): {grown}")
+    return "\n".join(lines)
+
+
+def _counts(text: str) -> list[int]:
+    try:
+        counts = [int(part) for part in text.split(",")]
+    except ValueError:
+        counts = []
+    if not counts or min(counts) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' must be whole numbers from 1 on, separated by commas")
+    return counts

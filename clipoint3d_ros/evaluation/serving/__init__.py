@@ -1,0 +1,1 @@
+"""How fast the classifier serves: against the published inference, stage by stage, and what each saving costs."""

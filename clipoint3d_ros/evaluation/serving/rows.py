@@ -1,0 +1,42 @@
+"""The savings of the serving path, one a row, each on top of those before it: what is timed, and judged.
+
+| row | what it adds |
+|---|---|
+| `one_pass` | all objects and views in one pass, text encoded once, one channel, fp32: the published answers |
+| `exact` | the number format that is quickest on the device (the headline without approximations but that) |
+| `occupied` | empty patches left out |
+| `facing` | the views that face the sensor, whose place is known |
+| `served` | two of these first, the others only of objects in doubt |
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from clipoint3d_ros.recognition.classifier import ClassifierConfig
+
+FIRST_VIEWS = 2  # one view cannot disagree with itself
+DOUBT = 0.25  # share of the objects that want more views: clipoint3d-tiny's on the 309 real ones
+
+
+class Row(NamedTuple):
+    """name: as in the table above. config: the classifier's. patches: as in `load_backbone`. viewpoint: is known."""
+
+    name: str
+    config: ClassifierConfig
+    patches: str
+    viewpoint: bool
+
+
+def serving_rows(precision: str = "auto", first_views: int = FIRST_VIEWS) -> list[Row]:
+    """The rows, from the most exact to the quickest."""
+    entropy = ClassifierConfig(selection="entropy")
+    quick = ClassifierConfig(selection="entropy", precision=precision)
+    facing = ClassifierConfig(precision=precision)
+    return [
+        Row("one_pass", entropy, "trained", False),
+        Row("exact", quick, "trained", False),
+        Row("occupied", quick, "occupied", False),
+        Row("facing", facing, "occupied", True),
+        Row("served", ClassifierConfig(precision=precision, first_views=first_views), "occupied", True),
+    ]
