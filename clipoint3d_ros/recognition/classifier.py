@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -24,10 +25,11 @@ from torch import Tensor
 from clipoint3d_ros.clip.backbone import Backbone, load_backbone
 from clipoint3d_ros.clip.bundle import Adapter, ClassStatistics, load_bundle, read_meta
 from clipoint3d_ros.clip.descriptions import Descriptions, describe, load_descriptions
+from clipoint3d_ros.clip.network import Network
 from clipoint3d_ros.clip.text import class_features, class_prompts
 from clipoint3d_ros.geometry.clouds import CloudError, Vector, extents, finite_points, level, normalise, resample
 from clipoint3d_ros.geometry.views import DepthViews, view_directions
-from clipoint3d_ros.recognition.engine import engine_for
+from clipoint3d_ros.recognition.engine import engine_for, weights_mark
 from clipoint3d_ros.recognition.familiarity import familiarity
 from clipoint3d_ros.recognition.on_demand import first_views, in_doubt
 from clipoint3d_ros.recognition.onnx_tower import RUNTIMES, served_by
@@ -100,6 +102,10 @@ class Projection:
     def without_sizes(self) -> Projection:
         """The same, of objects whose unit is not known to be the metre."""
         return replace(self, extents=torch.full_like(self.extents, torch.nan))
+
+
+# What adapters make of class lists, encoded once; a network whose weights have changed since says it anew.
+_texts: WeakKeyDictionary[Network, dict[Descriptions, tuple[tuple, Tensor]]] = WeakKeyDictionary()
 
 
 class Classifier:
@@ -392,8 +398,13 @@ class Classifier:
         if self.frozen is not None and adapter.network.config.frozen:
             same = descriptions is self.descriptions
             return self.frozen.text if same else class_features(self.backbone, descriptions)
-        with torch.no_grad():
-            return adapter.network.text(class_prompts(self.backbone, descriptions, adapter.network.config.context))
+        network, mark = adapter.network, weights_mark(adapter.network)
+        known = _texts.setdefault(network, {})
+        if descriptions not in known or known[descriptions][0] != mark:
+            with torch.no_grad():
+                text = network.text(class_prompts(self.backbone, descriptions, network.config.context))
+            known[descriptions] = (mark, text)
+        return known[descriptions][1]
 
     def _served_statistics(self) -> ClassStatistics | None:
         """The adapter's class statistics for the classes that are served."""

@@ -191,13 +191,18 @@ def engine_for(backbone: Backbone, precision: str = "fp32") -> Engine:
     """
     visual, look = backbone.visual, backbone.preprocessing
     dtype = resolve(precision, backbone.device)
-    weights = tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in visual.parameters())
+    weights = weights_mark(visual)
     with _making:
         made = _engines.setdefault(visual, {})
         known = made.get((dtype, look))
         if known is None or known[0] != weights:
             known = made[dtype, look] = (weights, Engine(ServedTower(visual, look), look, dtype))
         return known[1]
+
+
+def weights_mark(module: nn.Module) -> tuple[tuple[int, int], ...]:
+    """Equal as long as no parameter of a module has been changed in place or replaced."""
+    return tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in module.parameters())
 
 
 _engines: WeakKeyDictionary[nn.Module, dict[tuple, tuple[tuple, Engine]]] = WeakKeyDictionary()

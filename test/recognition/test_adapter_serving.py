@@ -245,6 +245,18 @@ def test_statistics_are_served_from_a_bundle_and_left_with_it(backbone, clouds, 
     assert torch.equal(own.statistics.mean, told.mean)
 
 
+def test_an_adapters_text_is_encoded_once_and_again_when_it_has_changed(frozen, bundle, monkeypatch):
+    encoded, text = [], Network.text
+    monkeypatch.setattr(Network, "text", lambda self, given: encoded.append(given.names) or text(self, given))
+    adapted = frozen.with_bundle(bundle)
+    adapted.with_config(ClassifierConfig(points=64)).with_classes(NAMES)
+    assert encoded.count(tuple(NAMES)) == 1
+    before = adapted.text
+    with torch.no_grad():
+        adapted.adapter.network.prompts.query.add_(1.0)
+    assert not torch.equal(adapted.with_config(ClassifierConfig()).text, before)
+
+
 def test_a_bundle_is_served_with_the_patches_it_was_trained_with(tmp_path, small_model_folder):
     name = f"local-dir:{small_model_folder}"
     every = load_backbone(name, device="cpu", patches="all")
