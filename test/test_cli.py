@@ -19,7 +19,7 @@ NAMES = list(cli.COMMANDS)
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_command_keeps_the_contract_and_its_example_parses(name):
-    command = importlib.import_module(f"clipoint3d_ros.commands.{name}")
+    command = importlib.import_module(f"clipoint3d_ros.commands.{name.replace('-', '_')}")
     parser = argparse.ArgumentParser(prog=name)
     command.add_arguments(parser)
     program, named, *words = shlex.split(command.EXAMPLE)

@@ -16,7 +16,7 @@ MARGIN_M = 1e-4
 # An upright box keeps the frame's own axes unless turning it saves this share of the footprint: round things
 # would otherwise turn with every frame's noise.
 WORTH_TURNING = 0.03
-SAMPLE = 512
+SAMPLE = 256
 
 
 class Box(NamedTuple):
