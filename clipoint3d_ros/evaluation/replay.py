@@ -95,11 +95,11 @@ def replay(
     # is destroyed. A node that does ends itself by an alarm; once it is gone its channels are closed for our end.
     with (
         environment(graph.environment()),
-        _sensor(graph, bundled, adapting) as sensor,
+        sensing(graph, bundled, adapting) as sensor,
         NodeProcess(graph, parameters) as node,
-        _companion(graph, parameters, config) as companion,
+        companion_beside(graph, parameters, config) as companion,
     ):
-        probe = _blank_cloud(_labels(parameters))
+        probe = probe_cloud(parameters)
         sensor.find(node, probe, config.start_timeout)
         if companion is not None:
             sensor.find_companion(companion, config.start_timeout)
@@ -113,8 +113,14 @@ def replay(
 
 
 @contextmanager
-def _companion(graph: Graph, parameters: Mapping[str, Any], config: ReplayConfig) -> Iterator[NodeProcess | None]:
-    """The adaptation node beside perception, where one is asked for; what it learns is forgotten afterwards."""
+def companion_beside(
+    graph: Graph, parameters: Mapping[str, Any], config: ReplayConfig, **more: Any
+) -> Iterator[NodeProcess | None]:
+    """The adaptation node beside perception, where one is asked for; what it learns is forgotten afterwards.
+
+    Args:
+        parameters: perception's, of which it shares what names the model. more: its own.
+    """
     if config.adapt == "off":
         yield None
         return
@@ -123,12 +129,12 @@ def _companion(graph: Graph, parameters: Mapping[str, Any], config: ReplayConfig
         own: dict[str, Any] = {"mode": config.adapt, "live_folder": f"{folder}/live", "state_folder": f"{folder}/state"}
         if config.wait:  # no time passes for the robot: what holds the companion back must not be measured
             own |= {"hand_over_s": 0.0, "duty_cycle": 1.0}
-        with NodeProcess(graph, {**shared, **own}, COMPANION, "adaptation") as node:
+        with NodeProcess(graph, {**shared, **own, **more}, COMPANION, "adaptation") as node:
             yield node
 
 
 def _in_step(
-    clouds: Iterator[Cloud], sensor: _Sensor, node: NodeProcess, config: ReplayConfig, told: Callable[[int], object]
+    clouds: Iterator[Cloud], sensor: Sensor, node: NodeProcess, config: ReplayConfig, told: Callable[[int], object]
 ) -> None:
     sensor.begin()
     for cloud in clouds:
@@ -139,7 +145,7 @@ def _in_step(
 
 
 def _at_rate(
-    clouds: Iterator[Cloud], sensor: _Sensor, node: NodeProcess, config: ReplayConfig, told: Callable[[int], object]
+    clouds: Iterator[Cloud], sensor: Sensor, node: NodeProcess, config: ReplayConfig, told: Callable[[int], object]
 ) -> None:
     sensor.begin()
     start, first, last = time.monotonic(), None, None
@@ -155,7 +161,7 @@ def _at_rate(
         sensor.await_answer(last, config.timeout, node)  # answers come in order: after the last there are no more
 
 
-class _Sensor:
+class Sensor:
     """The replay's end of the wire: sends clouds, notes when, and takes in the answers of one bag at a time.
 
     With `bundled` or `adapting`, an answer is whole when the frozen model's of the same stamp is here too; with
@@ -317,11 +323,11 @@ class _Sensor:
 
 
 @contextmanager
-def _sensor(graph: Graph, bundled: bool, adapting: bool) -> Iterator[_Sensor]:
+def sensing(graph: Graph, bundled: bool, adapting: bool) -> Iterator[Sensor]:
     context = rclpy.Context()
     rclpy.init(args=[], context=context, domain_id=graph.domain)
     try:
-        sensor = _Sensor(context, graph, bundled, adapting)
+        sensor = Sensor(context, graph, bundled, adapting)
         try:
             yield sensor
         finally:
@@ -335,14 +341,10 @@ def _objects(detections: Detection3DArray) -> dict[str, Answer]:
     return {i: Answer(result.hypothesis.class_id, result.hypothesis.score) for i, result in best.items()}
 
 
-def _labels(parameters: Mapping[str, Any]) -> Sequence[str]:
-    """The label fields the node will look for."""
-    return build(PerceptionConfig, dict(parameters)).instance_field
-
-
-def _blank_cloud(labels: Sequence[str]) -> PointCloud2:
-    """One point of nothing but NaN: well formed, and without an object."""
-    names = ("x", "y", "z", *labels)
+def probe_cloud(parameters: Mapping[str, Any]) -> PointCloud2:
+    """One point of nothing but NaN, with the label fields a node of those parameters looks for: well formed, and
+    without an object."""
+    names = ("x", "y", "z", *build(PerceptionConfig, dict(parameters)).instance_field)
     step = 4 * len(names)
     cloud = PointCloud2(height=1, width=1, point_step=step, row_step=step, is_dense=False)
     cloud.fields = [PointField(name=n, offset=4 * i, datatype=PointField.FLOAT32, count=1) for i, n in enumerate(names)]

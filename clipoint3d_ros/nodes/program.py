@@ -48,6 +48,7 @@ def run(name: str, makers: Sequence[Callable[[], Any]], arguments: Sequence[str]
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
+        _ask_once()
         for node, _ in running:
             node.close()
         if running:
@@ -77,6 +78,14 @@ def keep_freed_memory(most: int = 1 << 28) -> bool:
 def _spin(executor: SingleThreadedExecutor) -> None:
     with suppress(KeyboardInterrupt, ExternalShutdownException):
         executor.spin()
+
+
+def _ask_once() -> None:
+    """Heed no further SIGINT or SIGTERM: a terminal's and a launch file's often come together, and the second would
+    break off what the first began, such as saving."""
+    if threading.current_thread() is threading.main_thread():
+        for asked in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(asked, signal.SIG_IGN)
 
 
 def end_within(seconds: int) -> None:

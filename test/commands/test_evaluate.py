@@ -275,6 +275,24 @@ def test_the_node_and_the_offline_pipeline_score_a_bundle_alike(tmp_path, backbo
 
 @pytest.mark.ros
 @pytest.mark.slow
+@pytest.mark.parametrize("mode", ["statistics", "gradient"])
+def test_beside_a_companion_every_frame_is_answered_by_both_models(tmp_path, backbone, monkeypatch, mode):
+    needs_ros()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "two.yaml").write_text("classes:\n  - box\n  - can\n")
+    scene_folder(tmp_path / "scenes", count=4)
+    assert main(["record", "--scenes", str(tmp_path / "scenes"), str(tmp_path / "bag")]) == 0
+    words = [tmp_path / "bag", "--backbone", backbone, "--classes", tmp_path / "two.yaml", "--device", "cpu"]
+    figures = figures_of(tmp_path, *words, "--wait", "--adapt", mode)
+    alone = figures_of(tmp_path, *words, "--offline")
+    assert figures["dropped_frames"] == 0
+    assert figures["frozen"] == alone["frozen"], "the companion changed what the frozen model answers"
+    assert figures["adapted"]["answered_accuracy"] is not None
+    assert figures["objects"] == alone["objects"] > 0
+
+
+@pytest.mark.ros
+@pytest.mark.slow
 def test_a_bundle_of_another_backbone_is_quoted_from_the_node(tmp_path, bag, bundle, backbone, capsys):
     needs_ros()
     other = untrained_backbone(tmp_path / "other", seed=1)

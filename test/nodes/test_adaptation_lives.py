@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import threading
 import time
 from contextlib import closing, contextmanager
@@ -179,3 +180,26 @@ def test_in_either_layout_they_learn_and_come_back_to_the_frozen_model(sharp, ke
                 process.check()
         for process in processes:
             assert process._process.returncode == 0, process.last_words(60)
+
+
+def test_asked_to_end_again_and_again_it_saves_what_it_learned_and_ends_cleanly(sharp, kept, tmp_path):
+    with perception_nodes() as perceive:
+        peer = perceive(backbone=sharp.backbone, classes=list(sharp.classes), device="cpu")
+        beside, graph = Beside(peer), Graph(DOMAIN, peer.base.rpartition("/")[0])
+        values = parameters(sharp, tmp_path, every=1000, save_s=1000.0)
+        with transports("UDPv4"), NodeProcess(graph, values, COMPANION, "adaptation") as node:
+            beside.knock()
+            beside.show()
+            (tmp_path / "state" / "learned.safetensors").unlink(missing_ok=True)
+            end = time.monotonic() + 15.0
+            while node._process.poll() is None and time.monotonic() < end:  # a terminal, a launch file, impatience
+                node._process.send_signal(signal.SIGINT)
+                time.sleep(0.005)
+            assert node._process.poll() == 0, node.last_words()
+    saved = Memory()
+    saved.restore(tmp_path / "state" / "learned.safetensors", " ".join([checksum(sharp), *sharp.classes]))
+    assert len(saved) >= 15
+
+
+def checksum(sharp):
+    return load_backbone(sharp.backbone, device="cpu").checksum
