@@ -21,7 +21,7 @@ from clipoint3d_ros.evaluation import node_process
 from clipoint3d_ros.evaluation.answers import survey
 from clipoint3d_ros.evaluation.bags import SECOND, LabelledBag
 from clipoint3d_ros.evaluation.node_process import Graph, NodeProcess, ReplayError, environment, free_domain
-from clipoint3d_ros.evaluation.replay import ReplayConfig, _sensor, replay
+from clipoint3d_ros.evaluation.replay import ReplayConfig, replay, sensing
 from clipoint3d_ros.evaluation.scoring import score
 from clipoint3d_ros.nodes.detections import features_image
 from clipoint3d_ros.nodes.evidence import COLUMNS
@@ -130,7 +130,7 @@ def test_while_adapting_each_frame_s_own_evidence_tells_its_version():
         return Header(stamp=Time(sec=stamp))
 
     graph = Graph()
-    with environment(graph.environment()), _sensor(graph, bundled=False, adapting=True) as sensor:
+    with environment(graph.environment()), sensing(graph, bundled=False, adapting=True) as sensor:
         sensor._sent = {stamp * SECOND: 0.0 for stamp in (1, 2)}
         sensor._on_detections(detections(1))
         sensor._on_frozen_detections(detections(1))
