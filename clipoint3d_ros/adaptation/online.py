@@ -51,16 +51,18 @@ def followed(
     """
     if not len(features):
         return anchor
-    current = anchor
+    current, rows = anchor, features.double()
+    squares = rows.T @ rows
     for _ in range(config.rounds):
         weight, bias = fused_head(text, scale, current)
         shares = (features @ weight.T + bias).softmax(-1).double()
-        seen = shares.sum(0)
-        means = shares.T @ features.double() / seen.clamp_min(1e-9)[:, None]
+        seen, sums = shares.sum(0), shares.T @ rows
+        means = sums / seen.clamp_min(1e-9)[:, None]
         pull = (seen / (seen + config.anchor))[:, None]
         moved = (1 - pull) * anchor.mean.double() + pull * means
-        around = features.double()[:, None] - moved[None]
-        spread = torch.einsum("jc,jcd,jce->de", shares, around, around) / seen.sum()
+        # Σ_jc r_jc (f_j − μ_c)(f_j − μ_c)ᵀ, whose rows' shares sum to 1
+        cross = sums.T @ moved
+        spread = (squares - cross - cross.T + moved.T @ (seen[:, None] * moved)) / seen.sum()
         share = float(seen.sum() / (seen.sum() + config.spread_anchor))
         covariance = (1 - share) * anchor.covariance.double() + share * spread
         current = replace(
