@@ -32,16 +32,23 @@ class Budget:
         self._credit = 0.0  # seconds that may be spent; below 0 they are owed
 
     @contextlib.contextmanager
-    def spending(self, cores: int = 1) -> Iterator[None]:
-        """What happens within is counted, on so many cores, whether it was allowed or not."""
+    def spending(self, cores: int = 1, work: Callable[[], float] | None = None) -> Iterator[None]:
+        """What happens within is counted, whether it was allowed or not.
+
+        Args:
+            cores: that it takes.
+            work: tells its seconds; the budget's own clock where there is none. On a CPU a thread's processor time: it
+                is no spending to be kept waiting by other programs.
+        """
+        work = work or self._clock
         with self._lock:
             self._settle()
-        start = self._clock()
+        start = work()
         try:
             yield
         finally:
             with self._lock:
-                took = cores * (self._clock() - start)
+                took = cores * (work() - start)
                 self._credit -= took  # first: what is earned meanwhile is no idle time
                 self._settle()
                 self._spent += took

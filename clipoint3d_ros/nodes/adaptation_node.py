@@ -121,7 +121,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
                 "answers it; give both nodes the same",
             )
         seen = sightings(parts, names, adapting.companion, self._tracker, self._versions.known)
-        with self._budget.spending(), self._lock:
+        with self._budget.spending(work=time.thread_time), self._lock:
             for sighting in seen:
                 self._log(adapting, sighting, adapting.companion.observe(sighting))
             due = adapting.companion.due and time.monotonic() - self._handed_s >= self._config.hand_over_s
@@ -275,6 +275,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
                 concluded=partial(self._conclude, adapting),
                 failed=self._work_failed,
                 cores=self._cores(adapting.backbone.device),
+                work=time.thread_time if adapting.backbone.device.type == "cpu" else time.monotonic,
             )
         self._adapting = adapting
         self.get_logger().info(f"{told} ({time.monotonic() - began:.1f} s)")

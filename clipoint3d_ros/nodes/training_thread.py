@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -29,7 +30,7 @@ class TrainingThread:
     idle: whether nothing may be learned now.
     accepted: told of a network that the companion accepted, while the lock is held.
     concluded: told of every candidate. failed: told of a step that failed.
-    cores: that a step takes: what torch may use on a CPU, or 1 beside a GPU.
+    cores: that a step takes: what torch may use on a CPU, or 1 beside a GPU. work: the clock of its seconds.
     """
 
     gradient: Gradient
@@ -42,6 +43,7 @@ class TrainingThread:
     concluded: Callable[[Candidate], None]
     failed: Callable[[Exception], None]
     cores: int = 1
+    work: Callable[[], float] = time.thread_time
     _thread: threading.Thread | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
     _anew: threading.Event = field(default_factory=threading.Event)
@@ -86,7 +88,7 @@ class TrainingThread:
 
     def _train(self, seen: Sequence[Sighting], stop: threading.Event) -> None:
         try:
-            with self.budget.spending(self.cores):
+            with self.budget.spending(self.cores, self.work):
                 self.gradient.learn(seen)
             if self.gradient.steps % self.config().burst == 0 and not stop.is_set():
                 candidate = self._candidate(stop)
@@ -102,7 +104,7 @@ class TrainingThread:
 
         What is remembered is looked at before the lock is taken: perception's sightings do not wait for a vision tower.
         """
-        with self.budget.spending(self.cores):
+        with self.budget.spending(self.cores, self.work):
             trained = self.gradient.candidate()
             features: dict[Sighting, Tensor] = {}
             self._look(trained, features, *self._remembered())

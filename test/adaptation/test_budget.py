@@ -118,6 +118,14 @@ def test_work_on_many_cores_counts_on_each(clock):
     assert budget.wait() == pytest.approx(7.0), "4 s are half of 8 s, of which 1 has passed"
 
 
+def test_being_kept_waiting_is_no_spending_where_work_has_a_clock_of_its_own(clock):
+    budget, work = Budget(0.1, clock), Clock()
+    with budget.spending(work=work):
+        clock.now += 50.0  # other programs had the core
+        work.now += 6.0
+    assert budget.wait() == pytest.approx(10.0), "6 s are a tenth of 60 s, of which 50 have passed"
+
+
 def test_two_threads_that_spend_at_once_are_both_counted(clock):
     budget = Budget(0.5, clock)
     with budget.spending(), budget.spending():

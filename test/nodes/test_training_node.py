@@ -110,7 +110,9 @@ def test_an_accepted_network_is_served_learned_from_and_given_up_to_the_bit(trai
         if any(c.verdict.accepted for c in judged):
             break
     versions = beside.served._versions
-    trained = peer.wait(lambda: versions.network is not None and versions.known and versions.live, what="a network")
+    trained = peer.wait(
+        lambda: versions.network is not None and versions.live in versions.known and versions.live, what="a network"
+    )
     peer.wait(lambda: (beside.version() or 0) >= trained, what="perception's word")
     served = load_bundle(peer.parameter("bundle"), load_backbone(sharp.backbone, device="cpu"))
     assert not served.network.config.frozen, "no network was trained"
