@@ -20,8 +20,8 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         "input",
         default_value="/segments",
-        description="topic of sensor_msgs/PointCloud2: labelled clouds, or one cloud per object; with segmenter:=true a "
-        "depth camera's own",
+        description="topic of sensor_msgs/PointCloud2: labelled clouds, or one cloud per object; with "
+        "segmenter:=true a depth camera's own",
     ),
     DeclareLaunchArgument(
         "segmenter",

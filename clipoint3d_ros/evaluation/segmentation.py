@@ -6,7 +6,7 @@ Segments and objects are paired one to one so that their summed IoU is largest. 
 |---|---|
 | matched | its segment has an IoU of at least 0.5 with it |
 | over-segmented | else, and two or more segments that lie mostly in it cover at least half of it |
-| under-segmented | else, and at least half of it lies in a segment that is mostly something else or holds half of another |
+| under-segmented | else, and at least half of it lies in a segment that is mostly other, or holds half of another |
 | missed | else |
 
 Down the chain an object is named rightly when it is matched and its segment is given its name.
@@ -80,7 +80,7 @@ def overlap(truth: np.ndarray, labels: np.ndarray, min_points: int = MIN_POINTS)
 
 
 def figures(
-    stream: Iterable[Scene], classifier: Classifier | None = None, config: SegmenterConfig = SegmenterConfig()
+    stream: Iterable[Scene], classifier: Classifier | None = None, config: SegmenterConfig | None = None
 ) -> dict[str, Any]:
     """Segment every scene and score it; with a classifier the chain as well.
 
@@ -99,7 +99,7 @@ def figures(
         points = scenes.level_points(scene).reshape(-1, 3)
         truth = np.where(np.isfinite(points).all(1), scene.instance.reshape(-1), 0).astype(int)
         start = time.perf_counter()
-        labels = segment(points, np.array([0.0, 0.0, 1.0]), np.zeros(3), config)
+        labels = segment(points, np.array([0.0, 0.0, 1.0]), np.zeros(3), config or SegmenterConfig())
         took_ms.append(1000 * (time.perf_counter() - start))
         found = overlap(truth, labels)
         iou += found.iou.tolist()

@@ -93,7 +93,7 @@ def label_field(cloud: Any, config: SegmentConfig = SegmentConfig()) -> str | No
 
 
 def all_points(cloud: Any) -> np.ndarray:
-    """(height·width, 3) float32 metres of a cloud, row by row, NaN or Inf where nothing came back; Malformed as above."""
+    """(height·width, 3) float32 metres, row by row, NaN or Inf where nothing came back; Malformed as `check_layout`."""
     layout = check_layout(cloud)
     return _gathered(cloud, layout, np.arange(layout.height * layout.width))
 

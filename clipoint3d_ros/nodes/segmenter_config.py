@@ -57,10 +57,10 @@ class SegmenterNodeConfig:
     seed: int = parameter(0, "of the random planes: one seed and cloud always give one answer", low=0, high=2**31 - 1)
     # clusters
     voxel: float = parameter(
-        0.006, "grid on which points are clustered; larger is quicker", unit="m", low=0.001, high=1
+        0.007, "grid on which points are clustered; larger is quicker", unit="m", low=0.001, high=1
     )
     gap: float = parameter(
-        0.012,
+        0.013,
         "voxels no farther apart hang together; at most one and a half to two voxels",
         unit="m",
         low=0.001,
@@ -77,7 +77,7 @@ class SegmenterNodeConfig:
         4, "how far those surroundings reach, from neighbour to neighbour", unit="voxels", low=2, high=50
     )
     min_part: float = parameter(
-        0.045, "smaller pieces between folds, such as a handle, stay with what they touch", unit="m", low=0, high=10
+        0.055, "smaller pieces between folds, such as a handle, stay with what they touch", unit="m", low=0, high=10
     )
     min_points: int = parameter(100, "points of an object at least", unit="points", low=1, high=1000000)
     max_points: int = parameter(200000, "points of an object at most", unit="points", low=1, high=100000000)

@@ -99,24 +99,23 @@ class SegmenterNode(Lifecycle[SegmenterNodeConfig]):
         self, points: np.ndarray, labels: np.ndarray, stamp_s: float, turn: np.ndarray, shift: np.ndarray
     ) -> np.ndarray:
         """(N,) uint32: the labels with the number in place that each object had when it was seen before."""
-        count = int(labels.max(initial=TABLE)) - TABLE
         rows = np.flatnonzero(labels >= FIRST_OBJECT)
         rows = rows[np.argsort(labels[rows], kind="stable")]
-        ends = np.cumsum(np.bincount(labels[rows] - FIRST_OBJECT, minlength=count))[:-1] if count else []
-        objects = np.split(points[rows] @ turn.T + shift, ends) if count else []
-        centres = np.reshape([each.mean(0) for each in objects], (-1, 3))
-        sizes = np.reshape([np.ptp(each, axis=0) for each in objects], (-1, 3))
-        tracks = self._tracker.update(stamp_s, [""] * count, centres, sizes)
+        counts = np.bincount(labels[rows] - FIRST_OBJECT)
+        first = np.cumsum(counts) - counts
+        places = points[rows] @ turn.T + shift
+        centres = np.add.reduceat(places, first) / counts[:, None] if len(rows) else places
+        sizes = np.maximum.reduceat(places, first) - np.minimum.reduceat(places, first) if len(rows) else places
+        tracks = self._tracker.update(stamp_s, [""] * len(centres), centres, sizes)
         return np.array([0, TABLE, *(TABLE + track for track in tracks)], np.uint32)[labels]
 
     def _publish(
         self, cloud: PointCloud2, points: np.ndarray, numbers: np.ndarray, config: SegmenterNodeConfig
     ) -> None:
+        shape: tuple[int, ...] = (cloud.height, cloud.width) if cloud.height > 1 else (-1,)
         if config.objects_only:
             shape, kept = (-1,), numbers > TABLE
             points, numbers = points[kept], numbers[kept]
-        else:
-            shape = (cloud.height, cloud.width) if cloud.height > 1 else (-1,)
         columns = {name: points[:, axis].reshape(shape) for axis, name in enumerate("xyz")}
         labelled = write_cloud({**columns, FIELD: numbers.reshape(shape)})
         self._segments.publish(cloud_message(labelled, cloud.header))

@@ -23,11 +23,11 @@ from clipoint3d_ros.geometry.segmentation.voxels import voxelise
 class ClusterConfig:
     """How points hang together, and how large an object is."""
 
-    voxel: float = 0.006  # metres
-    gap: float = 0.012  # metres between voxels of one object
+    voxel: float = 0.007  # metres
+    gap: float = 0.013  # metres between voxels of one object
     fold_steps: int = 4  # from neighbour to neighbour: the surroundings that tell whether a surface folds
     fold: float = 0.13  # of their spread by which they lie in front of a fold; 0: touching things are one
-    min_part: float = 0.045  # metres across; smaller pieces between folds go to what they touch
+    min_part: float = 0.055  # metres across; smaller pieces between folds go to what they touch
     min_points: int = 100  # of an object
     max_points: int = 200000  # of an object
     min_size: float = 0.02  # metres, an object's largest extent along an axis at least
@@ -115,19 +115,17 @@ def _cut(
     """Parts between folds; small pieces and the folds themselves go to the nearest part of the same cluster."""
     part = _parts(pairs, ~folds)
     part[(part >= 0) & (_extents(centres, part) < config.min_part)] = -1
-    loose = np.flatnonzero(part < 0)
-    for _ in range(64):  # from voxel to voxel, as far as they hang together
-        if not len(loose):
-            break
-        i, j = np.concatenate([pairs, pairs[:, ::-1]]).T
-        reach = (part[i] < 0) & (part[j] >= 0)
-        i, j = i[reach], j[reach]
+    either_way = np.concatenate([pairs, pairs[:, ::-1]])
+    waiting = either_way[part[either_way[:, 0]] < 0]
+    while len(waiting):  # from voxel to voxel, as far as they hang together
+        i, j = waiting[part[waiting[:, 1]] >= 0].T
         if not len(i):
             break
         away = np.linalg.norm(centres[i] - centres[j], axis=1)
         order = np.lexsort((j, away, i))
         first = order[np.append(True, i[order][1:] != i[order][:-1])]
         part[i[first]] = part[j[first]]
+        waiting = waiting[part[waiting[:, 0]] < 0]
     alone = part < 0  # a cluster of small pieces only stays one
     part[alone] = part.max(initial=-1) + 1 + whole[alone]
     return part
