@@ -40,7 +40,7 @@ def cluster(points: np.ndarray, viewpoint: np.ndarray, config: ClusterConfig = C
         return np.full(len(points), -1)
     voxels = voxelise(points, config.voxel)
     centres = voxels.centres.astype(np.float64)
-    near = _pairs(centres, config.gap)
+    near = neighbour_pairs(centres, config.gap)
     whole = _parts(near, np.ones(len(centres), bool))
     part = whole
     if config.fold:
@@ -76,7 +76,7 @@ def concavity(centres: np.ndarray, pairs: np.ndarray, viewpoint: np.ndarray, ste
     return np.einsum("ij,ij->i", mean - narrow[:, :3], normal) / spread
 
 
-def _pairs(centres: np.ndarray, radius: float) -> np.ndarray:
+def neighbour_pairs(centres: np.ndarray, radius: float) -> np.ndarray:
     """(P, 2) voxels nearer to each other than a radius."""
     return cKDTree(centres, balanced_tree=False, compact_nodes=False).query_pairs(radius, output_type="ndarray")
 
