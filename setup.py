@@ -67,6 +67,7 @@ setup(
             f"clipoint3d = {PACKAGE}.cli:main",
             f"perception_node = {PACKAGE}.nodes.perception_node:main",
             f"adaptation_node = {PACKAGE}.nodes.adaptation_node:main",
+            f"segmenter_node = {PACKAGE}.nodes.segmenter_node:main",
             f"robot_nodes = {PACKAGE}.nodes.robot_nodes:main",
             f"evaluate_bag = {PACKAGE}.commands.evaluate:main",
         ],

@@ -20,7 +20,14 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         "input",
         default_value="/segments",
-        description="topic of sensor_msgs/PointCloud2: labelled clouds, or one cloud per object",
+        description="topic of sensor_msgs/PointCloud2: labelled clouds, or one cloud per object; with "
+        "segmenter:=true a depth camera's own",
+    ),
+    DeclareLaunchArgument(
+        "segmenter",
+        default_value="false",
+        choices=SWITCH,
+        description="whether input is a depth camera's own cloud, which a segmenter node cuts into objects first",
     ),
     DeclareLaunchArgument(
         "bundle",
@@ -78,8 +85,33 @@ ARGUMENTS = [
 ]
 
 
-def perception(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """The node, with those parameters that were given as arguments."""
+SEGMENTS = "segmenter/output/segments"  # in the nodes' namespace
+
+
+def nodes(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    """Perception and what goes with it: a segmenter before, an adaptation node beside."""
+    if LaunchConfiguration("segmenter").perform(context) != "true":
+        return perception(context, LaunchConfiguration("input").perform(context))
+    return [segmenter(context), *perception(context, SEGMENTS)]
+
+
+def segmenter(context: LaunchContext) -> LaunchDescriptionEntity:
+    """The node that cuts a camera's cloud into objects; it reads the same parameter file."""
+    given = {name: LaunchConfiguration(name).perform(context) for name in ("autostart", "use_sim_time")}
+    switches = {name: ParameterValue(word == "true", value_type=bool) for name, word in given.items() if word}
+    return LifecycleNode(
+        package="clipoint3d_ros",
+        executable="segmenter_node",
+        name="segmenter",
+        namespace=LaunchConfiguration("namespace").perform(context),
+        parameters=[LaunchConfiguration("params_file").perform(context), switches],
+        remappings=[("~/input/points", LaunchConfiguration("input").perform(context))],
+        output="screen",
+    )
+
+
+def perception(context: LaunchContext, points: str) -> list[LaunchDescriptionEntity]:
+    """The node on a topic of segmented points, with those parameters that were given as arguments."""
 
     def given(name: str) -> str:
         return LaunchConfiguration(name).perform(context)
@@ -90,7 +122,7 @@ def perception(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         if not given(name):
             continue
         parameters[name] = ParameterValue(given(name) == "true", value_type=bool)
-    adapting, remapped = given("adaptation") != "off", [("~/input/points", given("input"))]
+    adapting, remapped = given("adaptation") != "off", [("~/input/points", points)]
     mode = {"mode": ParameterValue(given("adaptation"), value_type=str)} if adapting else {}
     if adapting and given("one_process") == "true":
         both = Node(
@@ -141,4 +173,4 @@ def generate_launch_description() -> LaunchDescription:
         parameters=[{"use_sim_time": PythonExpression(["'", LaunchConfiguration("use_sim_time"), "' == 'true'"])}],
         condition=IfCondition(LaunchConfiguration("rviz")),
     )
-    return LaunchDescription([*ARGUMENTS, transports, OpaqueFunction(function=perception), rviz])
+    return LaunchDescription([*ARGUMENTS, transports, OpaqueFunction(function=nodes), rviz])

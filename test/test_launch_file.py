@@ -9,13 +9,24 @@ from pathlib import Path
 import pytest
 
 FILE = Path(__file__).resolve().parents[1] / "launch" / "perception.launch.py"
-ARGUMENTS = {"input", "bundle", "classes", "params_file", "adaptation", "one_process", "autostart", "device"}
+ARGUMENTS = {
+    "input",
+    "segmenter",
+    "bundle",
+    "classes",
+    "params_file",
+    "adaptation",
+    "one_process",
+    "autostart",
+    "device",
+}
 TRANSPORTS = "FASTDDS_BUILTIN_TRANSPORTS"
 
 pytest.importorskip("launch.actions", reason="launch is not installed: it comes with a ROS 2 installation")
 pytest.importorskip("launch_ros.actions", reason="launch_ros is not installed: it comes with a ROS 2 installation")
 
 import launch  # noqa: E402
+from launch.utilities import perform_substitutions  # noqa: E402
 from launch_ros.actions import LifecycleNode, Node  # noqa: E402
 from launch_ros.utilities import evaluate_parameters  # noqa: E402
 
@@ -49,7 +60,7 @@ def test_every_argument_is_declared_with_a_description(module):
 
 
 def test_it_starts_the_lifecycle_node(module, context):
-    (node,) = module.perception(context)
+    (node,) = module.nodes(context)
     assert isinstance(node, LifecycleNode)
     assert (node.node_package, node.node_executable) == ("clipoint3d_ros", "perception_node")
 
@@ -61,16 +72,16 @@ def parameters(context, node):
 
 
 def test_a_bundle_is_passed_to_the_node_and_an_empty_one_leaves_it_to_the_parameter_file(module, context):
-    assert "bundle" not in parameters(context, *module.perception(context))
+    assert "bundle" not in parameters(context, *module.nodes(context))
     context.launch_configurations["bundle"] = "/some/bundle 2"
-    assert parameters(context, *module.perception(context))["bundle"] == "/some/bundle 2"
+    assert parameters(context, *module.nodes(context))["bundle"] == "/some/bundle 2"
 
 
 @pytest.mark.parametrize("mode", ["statistics", "gradient"])
 def test_adaptation_starts_a_second_lifecycle_node_with_what_both_share(module, context, mode):
     given = {"adaptation": mode, "classes": "mug, can", "bundle": "/some/bundle", "device": "cpu", "autostart": "false"}
     context.launch_configurations.update(given)
-    node, companion = module.perception(context)
+    node, companion = module.nodes(context)
     assert all(isinstance(each, LifecycleNode) for each in (node, companion))
     assert (node.node_executable, companion.node_executable) == ("perception_node", "adaptation_node")
     shared = {"classes": "mug, can", "device": "cpu", "autostart": False}
@@ -80,7 +91,7 @@ def test_adaptation_starts_a_second_lifecycle_node_with_what_both_share(module, 
 
 def test_both_nodes_in_one_process_are_one_program(module, context):
     context.launch_configurations.update({"adaptation": "statistics", "one_process": "true", "classes": "mug"})
-    (both,) = module.perception(context)
+    (both,) = module.nodes(context)
     assert isinstance(both, Node)
     assert both.node_executable == "robot_nodes"
     assert parameters(context, both) == {"classes": "mug", "mode": "statistics"}
@@ -88,8 +99,24 @@ def test_both_nodes_in_one_process_are_one_program(module, context):
 
 def test_without_adaptation_one_process_is_the_perception_node_alone(module, context):
     context.launch_configurations["one_process"] = "true"
-    (node,) = module.perception(context)
+    (node,) = module.nodes(context)
     assert node.node_executable == "perception_node"
+
+
+def test_a_segmenter_takes_the_input_and_perception_takes_what_it_says(module, context):
+    context.launch_configurations.update({"segmenter": "true", "input": "/camera/depth/points", "autostart": "false"})
+    segmenter, node = module.nodes(context)
+    assert (segmenter.node_executable, node.node_executable) == ("segmenter_node", "perception_node")
+    assert parameters(context, segmenter) == {"autostart": False}
+
+    def remapped(which):
+        return {
+            perform_substitutions(context, [*a]): perform_substitutions(context, [*b])
+            for a, b in which._Node__remappings
+        }
+
+    assert remapped(segmenter) == {"~/input/points": "/camera/depth/points"}
+    assert remapped(node) == {"~/input/points": "segmenter/output/segments"}
 
 
 @pytest.mark.parametrize(("before", "after"), [(None, "LARGE_DATA"), ("UDPv4", "UDPv4")])

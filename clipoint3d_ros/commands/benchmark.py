@@ -24,11 +24,12 @@ SUMMARY = """Accuracy tables: methods that adapt, in one run, on the same data, 
 scenes: labelled depth scenes: clean shapes → a real sensor; with --zero-shot frozen models side by side.
 pointda, graspnet: PointDA-10 and GraspNetPC-10, domain to domain.
 shapes: procedural objects that no training saw: open vocabulary, unknown objects, speed.
-streams: online adaptation, object by object: gain over the frozen model, and what it risks."""
+streams: online adaptation, object by object: gain over the frozen model, and what it risks.
+segmentation: the segmenter on raw scenes, alone and before a frozen model."""
 EXAMPLE = "clipoint3d benchmark scenes --jobs 2 --json table.json --markdown table.md --plot table.png"
 FROZEN_EXAMPLE = "clipoint3d benchmark scenes --zero-shot --score-on 'test*' --json figures.json"
 
-_KINDS = ("scenes", "pointda", "graspnet", "shapes", "streams")
+_KINDS = ("scenes", "pointda", "graspnet", "shapes", "streams", "segmentation")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -110,6 +111,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     streams.add_options(on_streams)
     _common(on_streams)
+    on_raw = kinds.add_parser(
+        "segmentation",
+        help="raw scenes into objects",
+        description="Segment labelled scenes as the segmenter node does, and name the segments with frozen models.",
+        epilog="example:\n  clipoint3d benchmark segmentation --scenes DIR --json figures.json",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    on_raw.add_argument(
+        "--scenes", metavar="DIR", type=Path, help="scene folder (default: $CLIPOINT3D_SCENES, else shared/data/mosd)"
+    )
+    on_raw.add_argument("--score-on", metavar="GLOB", default="*", help="scenes that are scored (default: all)")
+    on_raw.add_argument("--classes", metavar="FILE", help="class file; default: the eight tabletop classes")
+    on_raw.add_argument("--masks-only", action="store_true", help="score the segments alone, without a model")
+    _common(on_raw)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -119,6 +134,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.benchmark == "streams":
         return streams.run(args)
+    if args.benchmark == "segmentation":
+        return _on_raw_scenes(args)
     if args.benchmark == "scenes" and args.zero_shot and args.plot:
         raise UsageError("--plot draws the table of adaptation methods; leave --zero-shot away")
     summary, markdown = adapted.summary, adapted.markdown
@@ -195,6 +212,29 @@ def _on_scenes(args: argparse.Namespace) -> dict[str, Any]:
         "classes": list(classes.names),
         "models": figures,
     }
+
+
+def _on_raw_scenes(args: argparse.Namespace) -> int:
+    from clipoint3d_ros.evaluation import segmentation
+    from clipoint3d_ros.recognition.classifier import Classifier, read_classes
+    from clipoint3d_ros.resources import EMBEDDED
+
+    if args.markdown:
+        raise UsageError("benchmark segmentation writes no --markdown; take --json")
+    folder = args.scenes or scenes.default_scenes_dir()
+    names, classifier = scenes.scene_names(folder, args.score_on), None
+    if not args.masks_only:
+        models = args.models or [(EMBEDDED[0], None)]
+        if len(models) > 1:
+            raise UsageError("benchmark segmentation takes one --backbone")
+        (backbone,) = _load(models, args.device).values()
+        classifier = Classifier(backbone, read_classes(args.classes))
+    stream = tqdm(scenes.read_scenes(folder, args.score_on), total=len(names), unit="scene", desc="segment")
+    figures = segmentation.figures(stream, classifier)
+    print(segmentation.summary(figures))
+    if args.json:
+        write_json(args.json, {"score_on": args.score_on, **figures})
+    return 0
 
 
 def _on_shapes(args: argparse.Namespace) -> dict[str, Any]:

@@ -28,9 +28,9 @@ RATE_WINDOW_S = 10.0
 class Statistics:
     """Counters and latencies of one node; any thread may call."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, stages: Sequence[str] = STAGES) -> None:
         self._lock = threading.Lock()
-        self._clock = clock
+        self._clock, self._stages = clock, tuple(stages)
         self._counts: Counter[str] = Counter()
         self._malformed: Counter[str] = Counter()
         self._latency: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=KEPT))
@@ -80,7 +80,7 @@ class Statistics:
         """
         with self._lock:
             counts, malformed = self._counts + Counter(more), dict(self._malformed)
-            latency = {stage: np.array(self._latency[stage]) * 1000 for stage in STAGES}
+            latency = {stage: np.array(self._latency[stage]) * 1000 for stage in self._stages}
             finished = list(self._finished)
         rows = {"rate_hz": f"{rate(finished, self._clock()):.2f}"}
         for name in ("received", "processed", "dropped", "skipped_no_transform", "failed", "time_jumps"):

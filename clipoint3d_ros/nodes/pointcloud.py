@@ -92,6 +92,12 @@ def label_field(cloud: Any, config: SegmentConfig = SegmentConfig()) -> str | No
     return next((name for name in config.instance_field if name in names), None)
 
 
+def all_points(cloud: Any) -> np.ndarray:
+    """(height·width, 3) float32 metres, row by row, NaN or Inf where nothing came back; Malformed as `check_layout`."""
+    layout = check_layout(cloud)
+    return _gathered(cloud, layout, np.arange(layout.height * layout.width))
+
+
 def read_columns(cloud: Any, layout: Layout, names: Sequence[str]) -> list[np.ndarray]:
     """Named fields of a checked cloud, each (height·width,) in the field's own dtype; views where possible.
 

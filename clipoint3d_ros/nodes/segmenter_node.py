@@ -1,0 +1,248 @@
+"""The segmenter node: a depth camera's clouds in, clouds whose points carry the number of their object out.
+
+A thin shell over `geometry.segmentation`, as perception is over the classifier: callbacks take the newest cloud, a
+worker thread does the work, and `_work` is the data's whole way.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import PointCloud2
+
+from clipoint3d_ros.geometry.clouds import CloudError
+from clipoint3d_ros.geometry.segmentation.segment import FIRST_OBJECT, TABLE, segment
+from clipoint3d_ros.nodes.diagnostics import Statistics, as_message, memory
+from clipoint3d_ros.nodes.frames import MissingTransform, standpoint
+from clipoint3d_ros.nodes.inbox import Worker
+from clipoint3d_ros.nodes.lifecycle import RELIABLE, Lifecycle, own, sentence
+from clipoint3d_ros.nodes.parameters import changed
+from clipoint3d_ros.nodes.pointcloud import all_points, cloud_message, write_cloud
+from clipoint3d_ros.nodes.program import leave, run
+from clipoint3d_ros.nodes.segmenter_config import SegmenterNodeConfig
+from clipoint3d_ros.nodes.stamps import Watch, nanoseconds
+from clipoint3d_ros.nodes.transforms import Transforms
+from clipoint3d_ros.recognition.tracks import Tracker
+
+STAGES = ("decode", "segment", "publish", "total")
+FIELD = "instance_id"  # of the published clouds: 0 background, 1 a support plane, 2 and up one object each
+
+
+class Seen(NamedTuple):
+    """What the last cloud held, for diagnostics."""
+
+    objects: int = 0
+    plane: bool = False
+
+
+class SegmenterNode(Lifecycle[SegmenterNodeConfig]):
+    """`segmenter`: see the ROS interface in the README."""
+
+    def __init__(self, **options: Any) -> None:
+        """Raises ParameterError where an override cannot be used."""
+        super().__init__("segmenter", SegmenterNodeConfig, **options)
+        self._configured = False
+        self._worker: Worker[Any] | None = None
+        self._transforms: Transforms | None = None
+        self._statistics, self._watch, self._seen = Statistics(stages=STAGES), Watch(), Seen()
+        self._tracker = Tracker()
+        self._heard_s = time.monotonic()
+        self._released = threading.Lock()
+        self._segments = self.create_lifecycle_publisher(PointCloud2, "~/output/segments", RELIABLE)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", RELIABLE)
+
+    # Data: the whole way of a cloud
+
+    def _on_points(self, cloud: PointCloud2) -> None:
+        self._heard_s = time.monotonic()
+        self._statistics.count("received")
+        if self._watch.jumped_back(nanoseconds(cloud.header.stamp)):
+            self._statistics.count("time_jumps")
+            self._tracker.clear()
+            if self._transforms is not None:
+                self._transforms.restart()
+        if self._worker is not None:
+            self._worker.inbox.put(cloud)  # newest wins
+
+    def _work(self, cloud: PointCloud2) -> None:
+        header, config, timed = cloud.header, self._config, self._statistics.timed
+        try:
+            with timed("total"):
+                with timed("decode"):
+                    lookup = self._transforms.lookup if self._transforms is not None else None
+                    stand = standpoint(header.frame_id, header.stamp, config.frames, lookup)
+                    turn, shift = self._to_fixed_frame(header, config, lookup)
+                    points = all_points(cloud)
+                with timed("segment"):
+                    labels = segment(points, stand.up, stand.viewpoint, config.segmenter)
+                    numbers = self._numbered(points, labels, nanoseconds(header.stamp) / 1e9, turn, shift)
+                with timed("publish"):
+                    self._publish(cloud, points, numbers, config)
+            self._say(labels)
+        except MissingTransform as error:
+            self._statistics.count("skipped_no_transform")
+            self._warn("transform", f"cloud skipped: {error}")
+        except CloudError as error:
+            reason = getattr(error, "reason", "cloud")
+            self._statistics.malformed(reason, str(error))
+            self._warn(f"cloud {reason}", f"cloud on {self._points_topic} refused: {error}")
+
+    def _numbered(
+        self, points: np.ndarray, labels: np.ndarray, stamp_s: float, turn: np.ndarray, shift: np.ndarray
+    ) -> np.ndarray:
+        """(N,) uint32: the labels with the number in place that each object had when it was seen before."""
+        rows = np.flatnonzero(labels >= FIRST_OBJECT)
+        rows = rows[np.argsort(labels[rows], kind="stable")]
+        counts = np.bincount(labels[rows] - FIRST_OBJECT)
+        first = np.cumsum(counts) - counts
+        places = points[rows] @ turn.T + shift
+        centres = np.add.reduceat(places, first) / counts[:, None] if len(rows) else places
+        sizes = np.maximum.reduceat(places, first) - np.minimum.reduceat(places, first) if len(rows) else places
+        tracks = self._tracker.update(stamp_s, [""] * len(centres), centres, sizes)
+        return np.array([0, TABLE, *(TABLE + track for track in tracks)], np.uint32)[labels]
+
+    def _publish(
+        self, cloud: PointCloud2, points: np.ndarray, numbers: np.ndarray, config: SegmenterNodeConfig
+    ) -> None:
+        shape: tuple[int, ...] = (cloud.height, cloud.width) if cloud.height > 1 else (-1,)
+        if config.objects_only:
+            shape, kept = (-1,), numbers > TABLE
+            points, numbers = points[kept], numbers[kept]
+        columns = {name: points[:, axis].reshape(shape) for axis, name in enumerate("xyz")}
+        labelled = write_cloud({**columns, FIELD: numbers.reshape(shape)})
+        self._segments.publish(cloud_message(labelled, cloud.header))
+
+    def _to_fixed_frame(self, header: Any, config: SegmenterNodeConfig, lookup: Any) -> tuple[np.ndarray, np.ndarray]:
+        if not config.fixed_frame or config.fixed_frame == header.frame_id:
+            return np.eye(3), np.zeros(3)
+        if lookup is None:
+            raise MissingTransform(f"nothing here can look up '{header.frame_id}' in '{config.fixed_frame}'")
+        return lookup(config.fixed_frame, header.frame_id, header.stamp)
+
+    def _say(self, labels: np.ndarray) -> None:
+        self._seen = Seen(max(int(labels.max(initial=0)) - TABLE, 0), bool((labels == TABLE).any()))
+        if not self._seen.plane:
+            self._statistics.count("without_plane")
+            found = (
+                "no support plane in the cloud, so no objects: is 'up' the direction against gravity in the cloud's "
+                "frame, is the table within 'max_range' and larger than 'min_plane_area'?"
+            )
+            self._statistics.trouble(found)
+            self._warn("plane", found)
+
+    # Lifecycle
+
+    def _configure(self) -> None:
+        self._config.check()
+        self._adopt(self._config)
+        self._configured = True
+
+    def _open(self) -> None:
+        """The input is subscribed only now: whoever sees a subscriber knows that it listens."""
+        self._worker = Worker(self._work, self._work_failed)
+        self._watch, self._heard_s = Watch(), time.monotonic()
+        self._inputs = [
+            self.create_subscription(PointCloud2, "~/input/points", self._on_points, qos_profile_sensor_data)
+        ]
+        self.get_logger().info(f"segmenting {self._points_topic} to {self._segments.topic_name}")
+
+    def _close(self) -> None:
+        """The cloud in hand is finished first."""
+        self._drop_inputs()
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            self._statistics.count("dropped", worker.inbox.dropped)
+            if not worker.stop():
+                self.get_logger().warning("the cloud in hand is not finished after 30 s; going on without it")
+
+    def _release(self) -> None:
+        with self._released:
+            self._close()
+            transforms, self._transforms = self._transforms, None
+            if transforms is not None:
+                transforms.close()
+            self._configured = False
+
+    # Parameters, and what the node says of itself
+
+    def _on_parameters(self, parameters: Sequence[Any]) -> SetParametersResult:
+        try:
+            config = changed(self._config, own(self._config, parameters), configured=self._configured)
+            if self._configured:
+                self._adopt(config)
+        except Exception as error:  # refused in words, and everything stays as it was
+            return SetParametersResult(successful=False, reason=sentence(error))
+        self._config = config
+        return SetParametersResult(successful=True)
+
+    def _adopt(self, config: SegmenterNodeConfig) -> None:
+        """Transforms and tracker for a configuration; raises, changing nothing, where tf2 is wanted and missing."""
+        asks = config.frames.asks or bool(config.fixed_frame)
+        if asks and self._transforms is None:
+            self._transforms = Transforms(self, config.tf_timeout_s)
+        elif asks and self._transforms is not None:
+            self._transforms.timeout_s = config.tf_timeout_s
+        elif self._transforms is not None:
+            self._transforms.close()
+            self._transforms = None
+        self._tracker.config = config.tracker
+        if config.fixed_frame != self._config.fixed_frame:
+            self._tracker.clear()  # places of another frame
+
+    def _work_failed(self, error: Exception) -> None:
+        if not rclpy.ok(context=self.context):
+            return  # the program ends; publishers are gone
+        self._statistics.count("failed")
+        self._statistics.trouble(sentence(error))
+        self._warn(f"failure {type(error).__name__}", f"cloud not segmented: {sentence(error)}")
+
+    @property
+    def _points_topic(self) -> str:
+        return self._inputs[0].topic_name if self._inputs else "~/input/points"
+
+    def _silence(self) -> str:
+        """A sentence where clouds are announced and none arrives; else ""."""
+        publishers = self.count_publishers(self._points_topic) if self._inputs else 0
+        if not publishers:
+            self._heard_s = time.monotonic()  # silence begins when there is somebody to hear
+        limit, silent_s = self._config.silence_s, time.monotonic() - self._heard_s
+        if not limit or silent_s < limit or not publishers:
+            return ""
+        return (
+            f"{publishers} publisher(s) on {self._points_topic}, but no cloud for {silent_s:.0f} s: large clouds are "
+            "lost over Fast DDS's default transports; set FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA for publisher and node"
+        )
+
+    def _on_tick(self) -> None:
+        silence = self._silence()
+        if silence:
+            self._warn("silence", silence)
+        trouble = self._statistics.take_trouble() or silence
+        worker = self._worker
+        values = self._statistics.values(dropped=worker.inbox.dropped if worker else 0)
+        values |= {
+            "objects": str(self._seen.objects),
+            "state": "active" if worker else "inactive" if self._configured else "unconfigured",
+            **memory(),
+        }
+        summary = trouble or f"{values['rate_hz']} clouds/s, {values['total_ms_p50']} ms"
+        name = f"{self.get_fully_qualified_name().lstrip('/')}: segmentation"
+        stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(as_message(name, "cpu", summary, values, stamp, warn=bool(trouble)))
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """`ros2 run clipoint3d_ros segmenter_node`; SIGINT and SIGTERM end it cleanly."""
+    leave(run("segmenter_node", (SegmenterNode,), arguments))
+
+
+if __name__ == "__main__":
+    main()
