@@ -56,7 +56,7 @@ class ReplayConfig:
     wait: bool = False
     rate: float = 1.0
     timeout: float = 30.0
-    start_timeout: float = 300.0
+    start_timeout: float = 900.0  # a companion looks at its whole source when it first starts
 
     def __post_init__(self) -> None:
         if not 0.001 <= self.rate <= 1000:
