@@ -184,12 +184,17 @@ class Companion:
         """Go on from a network that was accepted in an earlier life; arguments as in `consider`."""
         self.reference, self.text, self.live = reference, text.float().cpu(), live
 
-    def forget(self) -> None:
-        """Back to words alone and empty memories."""
+    def forget_objects(self) -> None:
+        """Empty memories, as after a jump in time; what is live stays."""
         self.learned.clear()
         self.held.clear()
+        self._fresh = self._since = 0
+
+    def forget(self) -> None:
+        """Back to words alone and empty memories."""
+        self.forget_objects()
         self._familiar.clear()
-        self.live, self.rejections, self._fresh, self._since = None, 0, 0, 0
+        self.live, self.rejections = None, 0
         self.reference = self._first
         self.text = self._first_text
 

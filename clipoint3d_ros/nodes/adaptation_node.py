@@ -134,8 +134,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         with self._lock:
             if self._time.jumped_back(stamp_s):
                 self._jumps += 1
-                companion.learned.clear()
-                companion.held.clear()
+                companion.forget_objects()
                 self._tracker.clear()
                 self.get_logger().info("time jumped back (a bag that starts again?): what was remembered is forgotten")
 

@@ -486,3 +486,14 @@ def test_a_guard_of_other_limits_decides_otherwise():
     assert strict.live is None
     assert lenient.live is not None
     assert GuardConfig().least_held == 4
+
+
+def test_forgotten_objects_leave_what_is_live_and_nothing_due():
+    learner = companion()
+    fed(learner, stream(mixed(60)))
+    live = learner.live
+    learner.forget_objects()
+    assert (len(learner.learned), len(learner.held), learner.due) == (0, 0, False)
+    assert learner.live is live is not None
+    seen = stream(mixed(22), first=101)
+    assert due_after(learner, seen) == [21]
