@@ -163,7 +163,8 @@ def _plane(on: np.ndarray, normal: np.ndarray, offset: float) -> Plane | None:
         hull = ConvexHull(flat)
     except (QhullError, ValueError):
         return None
-    occupied = len(np.unique(np.floor(flat / _GRID).astype(np.int64), axis=0))
+    column, row = np.floor((flat - flat.min(0)) / _GRID).astype(np.int64).T
+    occupied = len(np.unique(column << 32 | row))
     return Plane(normal, offset, axes, hull.equations, occupied * _GRID**2)
 
 
