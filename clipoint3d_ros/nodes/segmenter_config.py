@@ -53,7 +53,7 @@ class SegmenterNodeConfig:
         0.02, "how far objects may reach over the seen edge of their plane", unit="m", low=0, high=10
     )
     max_height: float = parameter(0.6, "points higher above their plane are background", unit="m", low=0.01, high=100)
-    hypotheses: int = parameter(200, "random planes tried for each support plane", unit="planes", low=1, high=100000)
+    hypotheses: int = parameter(100, "random planes tried for each support plane", unit="planes", low=1, high=100000)
     seed: int = parameter(0, "of the random planes: one seed and cloud always give one answer", low=0, high=2**31 - 1)
     # clusters
     voxel: float = parameter(

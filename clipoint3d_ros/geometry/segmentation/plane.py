@@ -2,7 +2,8 @@
 
 Candidates go through three random points each (Fischler, Bolles, "Random sample consensus", CACM 1981), all of them at
 once, and are scored on a coarse grid with one point a cell, so that a plane counts by its area and not by how near the
-sensor stands. The best is fitted by least squares to what lies on it. What it carries stands over its convex hull.
+sensor stands. The best is fitted by least squares to what lies on it. What it carries stands over its outline, a
+polygon of sixteen sides around it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.spatial import ConvexHull, QhullError
 
 from clipoint3d_ros.geometry.segmentation.voxels import voxelise
 
@@ -20,6 +20,7 @@ _FITS = 3  # rounds of least squares, each on what lies on the round before
 _VOTERS = 30000  # points that are put on the grid
 _SCORED = 800  # cells on which all candidates are scored; the best are scored on all
 _BEST = 8
+_SIDES = 16  # of an outline
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class PlaneConfig:
     noise: float = 0.002  # metres of thickness more for a sensor 1 m above, at a range of 1 m
     min_area: float = 0.12  # square metres seen of it; less is an object's lid
     count: int = 2  # planes at most, the largest first
-    hypotheses: int = 200  # random candidates a plane
-    margin: float = 0.02  # metres beyond its hull over which objects may reach
+    hypotheses: int = 100  # random candidates a plane
+    margin: float = 0.02  # metres beyond its outline over which objects may reach
     max_height: float = 0.6  # metres above it that still belong to what it carries
     seed: int = 0  # of the candidates
 
@@ -40,42 +41,38 @@ class PlaneConfig:
 class Plane(NamedTuple):
     """A support plane: `normal` (3,) unit, upwards, and `offset`, so that p·normal − offset is the height of p.
 
-    axes: (2, 3) unit vectors in it. edges: (E, 3) rows a, b, c with a·u + b·v + c ≤ 0 inside its hull, where u, v are
-    along the axes, metres. area: square metres seen.
+    sides: (S, 3) unit vectors in it, and limits: (S,), so that p·side ≤ limit for each p over its outline. area: square
+    metres seen.
     """
 
     normal: np.ndarray
     offset: float
-    axes: np.ndarray
-    edges: np.ndarray
+    sides: np.ndarray
+    limits: np.ndarray
     area: float
 
     def heights(self, points: np.ndarray) -> np.ndarray:
         """(N,) metres above it."""
         return points @ self.normal.astype(points.dtype) - points.dtype.type(self.offset)
 
-    def tolerance(self, points: np.ndarray, viewpoint: np.ndarray, config: PlaneConfig) -> np.ndarray:
-        """(N,) metres from it within which points at these places lie on it."""
-        return tolerance(points, viewpoint, viewpoint @ self.normal - self.offset, config)
+    def tolerance(self, ranges: np.ndarray, viewpoint: np.ndarray, config: PlaneConfig) -> np.ndarray:
+        """(N,) metres from it within which points at these ranges (N,) from the viewpoint lie on it.
+
+        Structured light and stereo err along the ray by the square of the range r, and a ray meets a plane that lies h
+        metres below the sensor at the sine h / r: across the plane the error is noise · r · h.
+        """
+        return config.thickness + config.noise * abs(float(viewpoint @ self.normal - self.offset)) * ranges
 
     def carries(self, points: np.ndarray, margin: float) -> np.ndarray:
-        """(N,) bool: which points lie over its hull, grown by a margin in metres."""
-        flat = points @ self.axes.T.astype(points.dtype)
-        inside = np.ones(len(flat), bool)
-        for a, b, c in self.edges.astype(points.dtype):
-            inside &= a * flat[:, 0] + b * flat[:, 1] + (c - points.dtype.type(margin)) <= 0
-        return inside
+        """(N,) bool: which points lie over its outline, grown by a margin in metres."""
+        limits = (self.limits + margin).astype(points.dtype)
+        return (points @ self.sides.T.astype(points.dtype) <= limits).all(1)
 
 
-def tolerance(points: np.ndarray, viewpoint: np.ndarray, height: float, config: PlaneConfig) -> np.ndarray:
-    """(N,) metres from a plane within which points at these places lie on it.
-
-    Structured light and stereo err along the ray by the square of the range r, and a ray meets a plane that lies
-    `height` metres below the sensor at the sine height / r: across the plane the error is noise · r · height.
-    """
+def ranges_of(points: np.ndarray, viewpoint: np.ndarray) -> np.ndarray:
+    """(N,) metres of points (N, 3) from the viewpoint (3,)."""
     away = points - viewpoint.astype(points.dtype)
-    away = np.sqrt(np.einsum("ij,ij->i", away, away))
-    return config.thickness + config.noise * abs(height) * away
+    return np.sqrt(np.einsum("ij,ij->i", away, away))
 
 
 def find_planes(
@@ -93,46 +90,51 @@ def find_planes(
     cells = voxelise(few, _GRID).centres.astype(np.float64)
     rng = np.random.default_rng(config.seed)
     planes: list[Plane] = []
+    ranges = ranges_of(cells, viewpoint)
     while len(planes) < config.count and len(cells) * _GRID**2 >= config.min_area:
-        plane = _largest(cells, up, viewpoint, config, rng)
+        plane = _largest(cells, ranges, up, viewpoint, config, rng)
         if plane is None or plane.area < config.min_area:
             break
         planes.append(plane)
-        cells = cells[np.abs(plane.heights(cells)) > 2 * plane.tolerance(cells, viewpoint, config)]
+        left = np.abs(plane.heights(cells)) > 2 * plane.tolerance(ranges, viewpoint, config)
+        cells, ranges = cells[left], ranges[left]
     return planes
 
 
 def _largest(
-    cells: np.ndarray, up: np.ndarray, viewpoint: np.ndarray, config: PlaneConfig, rng: np.random.Generator
+    cells: np.ndarray,
+    ranges: np.ndarray,
+    up: np.ndarray,
+    viewpoint: np.ndarray,
+    config: PlaneConfig,
+    rng: np.random.Generator,
 ) -> Plane | None:
     """The plane on which the most cells lie."""
     normals, offsets = _candidates(cells, up, config, rng)
-    if not len(normals):
-        return None
-    away = np.linalg.norm(cells - viewpoint, axis=1)
 
     def on(some: slice, which: np.ndarray) -> np.ndarray:
-        """(M, K) which cells lie on which candidates; their tolerances as `tolerance` says."""
-        reach = config.thickness + config.noise * away[some, None] * np.abs(normals[which] @ viewpoint - offsets[which])
+        """(M, K) which cells lie on which candidates; their tolerances as `Plane.tolerance` says."""
+        slack = config.noise * np.abs(normals[which] @ viewpoint - offsets[which])
+        reach = config.thickness + ranges[some, None] * slack
         return np.abs(cells[some] @ normals[which].T - offsets[which]) <= reach
 
     votes = on(slice(None, None, max(1, len(cells) // _SCORED)), np.arange(len(normals))).sum(0)
     best = np.argsort(-votes, kind="stable")[:_BEST]
     lying = on(slice(None), best)
     chosen = int(lying.sum(0).argmax())
-    kept, normal, offset = lying[:, chosen], normals[best[chosen]], float(offsets[best[chosen]])
+    kept, plane = lying[:, chosen], None
+    normal, offset = normals[best[chosen]], float(offsets[best[chosen]])
     for _ in range(_FITS):
+        if kept.sum() < 3:
+            return None
         middle = cells[kept].mean(0)
         fitted = np.linalg.eigh(np.cov((cells[kept] - middle).T))[1][:, 0]
         fitted = fitted if fitted @ up > 0 else -fitted
-        if fitted @ up < np.cos(np.deg2rad(config.max_tilt)):
-            break
-        normal, offset = fitted, float(middle @ fitted)
-        reach = tolerance(cells, viewpoint, float(viewpoint @ normal - offset), config)
-        kept = np.abs(cells @ normal - offset) <= reach
-        if kept.sum() < 3:
-            return None
-    return _plane(cells[kept], normal, offset)
+        if fitted @ up >= np.cos(np.deg2rad(config.max_tilt)):
+            normal, offset = fitted, float(middle @ fitted)
+        plane = _outlined(cells[kept], normal, offset)
+        kept = np.abs(plane.heights(cells)) <= plane.tolerance(ranges, viewpoint, config)
+    return plane
 
 
 def _candidates(
@@ -152,19 +154,18 @@ def _candidates(
     return normals, np.einsum("ij,ij->i", normals, through)
 
 
-def _plane(on: np.ndarray, normal: np.ndarray, offset: float) -> Plane | None:
-    """The plane with its hull and area, of the cells (M, 3) that lie on it; None where they span none."""
+def _outlined(on: np.ndarray, normal: np.ndarray, offset: float) -> Plane:
+    """The plane with its outline and area, of the cells (M, 3) that lie on it."""
     aside = np.eye(3)[int(np.abs(normal).argmin())]
     first = np.cross(normal, aside)
     first /= np.linalg.norm(first)
     axes = np.stack([first, np.cross(normal, first)])
+    angle = np.arange(_SIDES) * (2 * np.pi / _SIDES)
+    sides = np.stack([np.cos(angle), np.sin(angle)], 1) @ axes
     flat = on @ axes.T
-    try:
-        hull = ConvexHull(flat)
-    except (QhullError, ValueError):
-        return None
-    occupied = len(np.unique(np.floor(flat / _GRID).astype(np.int64), axis=0))
-    return Plane(normal, offset, axes, hull.equations, occupied * _GRID**2)
+    column, row = np.floor((flat - flat.min(0)) / _GRID).astype(np.int64).T
+    area = len(np.unique(column << 32 | row)) * _GRID**2
+    return Plane(normal, offset, sides, (on @ sides.T).max(0), area)
 
 
 def carried(
@@ -172,13 +173,14 @@ def carried(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Which points lie on a plane, and which stand on one: (N,) bool each, never both.
 
-    A point stands on a plane when it is above it by more than its thickness, below `max_height` and over its hull.
+    A point stands on a plane when it is above it by more than its thickness, below `max_height` and over its outline.
     """
     on, above = np.zeros(len(points), bool), np.zeros(len(points), bool)
     if not planes:
         return on, above
+    ranges = ranges_of(points, viewpoint)
     for plane in planes:
-        reach = plane.tolerance(points, viewpoint, config)
+        reach = plane.tolerance(ranges, viewpoint, config)
         height = plane.heights(points)
         on |= np.abs(height) <= reach
         rows = np.flatnonzero((height > reach) & (height <= config.max_height))
