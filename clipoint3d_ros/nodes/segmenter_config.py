@@ -46,7 +46,7 @@ class SegmenterNodeConfig:
         high=0.1,
     )
     min_plane_area: float = parameter(
-        0.12, "what is seen of a support plane at least; less is an object's lid", unit="m²", low=0.001, high=1000
+        0.2, "what is seen of a support plane at least; less is an object's lid", unit="m²", low=0.001, high=1000
     )
     max_planes: int = parameter(2, "support planes at most, the largest first", unit="planes", low=1, high=20)
     plane_margin: float = parameter(

@@ -30,7 +30,7 @@ class PlaneConfig:
     max_tilt: float = 15.0  # degrees between its normal and up
     thickness: float = 0.006  # metres from it that still lie on it
     noise: float = 0.002  # metres of thickness more for a sensor 1 m above, at a range of 1 m
-    min_area: float = 0.12  # square metres seen of it; less is an object's lid
+    min_area: float = 0.2  # square metres seen of it; less is an object's lid
     count: int = 2  # planes at most, the largest first
     hypotheses: int = 100  # random candidates a plane
     margin: float = 0.02  # metres beyond its outline over which objects may reach
@@ -163,8 +163,9 @@ def _outlined(on: np.ndarray, normal: np.ndarray, offset: float) -> Plane:
     angle = np.arange(_SIDES) * (2 * np.pi / _SIDES)
     sides = np.stack([np.cos(angle), np.sin(angle)], 1) @ axes
     flat = on @ axes.T
-    column, row = np.floor((flat - flat.min(0)) / _GRID).astype(np.int64).T
-    area = len(np.unique(column << 32 | row)) * _GRID**2
+    # Twice as coarse as the cells, whose means leave some squares of their own size empty.
+    column, row = np.floor((flat - flat.min(0)) / (2 * _GRID)).astype(np.int64).T
+    area = len(np.unique(column << 32 | row)) * (2 * _GRID) ** 2
     return Plane(normal, offset, sides, (on @ sides.T).max(0), area)
 
 

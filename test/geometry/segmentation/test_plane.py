@@ -20,7 +20,7 @@ def test_the_table_is_found_although_a_wall_is_larger():
     (plane,) = find_planes(cloud, UP, EYE)
     assert plane.normal @ UP > np.cos(np.deg2rad(0.5))
     assert abs(plane.offset) < 0.002
-    assert plane.area == pytest.approx(1.0, rel=0.1)
+    assert plane.area == pytest.approx(1.0, rel=0.15)
 
 
 @pytest.mark.parametrize("seed", range(4))
