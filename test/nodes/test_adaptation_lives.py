@@ -165,8 +165,7 @@ def test_in_either_layout_they_learn_and_come_back_to_the_frozen_model(sharp, ke
             peer.wait_until_active()
             beside = Beside(peer)
             beside.wait_until_listening()
-            answer, frozen = beside.show()
-            assert answer == frozen
+            _, frozen = beside.show()  # the anchor may answer already: four objects are enough to judge it
             peer.wait(lambda: (beside.version() or 0) >= 1, what="an adapter")
             adapted, same = beside.show()
             assert same == frozen
