@@ -41,7 +41,7 @@ from clipoint3d_ros.nodes.perception_config import PerceptionConfig
 from clipoint3d_ros.nodes.pointcloud import Segment, read_segments
 from clipoint3d_ros.nodes.program import leave, run
 from clipoint3d_ros.nodes.stamps import Frame, Pairs, Watch, nanoseconds
-from clipoint3d_ros.nodes.transforms import Transforms
+from clipoint3d_ros.nodes.transforms import Transforms, fitting
 from clipoint3d_ros.recognition.classifier import Classifier
 from clipoint3d_ros.recognition.recognition import Recognition
 from clipoint3d_ros.recognition.still import StillObjects
@@ -283,17 +283,7 @@ class PerceptionNode(Lifecycle[PerceptionConfig]):
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", RELIABLE)
 
     def _prepare_transforms(self, config: PerceptionConfig) -> None:
-        if not config.frames.asks:
-            self._drop_transforms()
-        elif self._transforms is None:
-            self._transforms = Transforms(self, config.tf_timeout_s)
-        else:
-            self._transforms.timeout_s = config.tf_timeout_s
-
-    def _drop_transforms(self) -> None:
-        transforms, self._transforms = self._transforms, None
-        if transforms is not None:
-            transforms.close()
+        self._transforms = fitting(self._transforms, self, config.frames.asks, config.tf_timeout_s)
 
     def _close(self) -> None:
         """The frame in hand is finished first."""
@@ -307,7 +297,7 @@ class PerceptionNode(Lifecycle[PerceptionConfig]):
     def _release(self) -> None:
         with self._released:
             self._close()
-            self._drop_transforms()
+            self._transforms = fitting(self._transforms, self, asks=False, timeout_s=0.0)
             self._serving = None
             gc.collect()
             if torch.cuda.is_initialized():

@@ -29,7 +29,7 @@ from clipoint3d_ros.nodes.pointcloud import all_points, cloud_message, write_clo
 from clipoint3d_ros.nodes.program import leave, run
 from clipoint3d_ros.nodes.segmenter_config import SegmenterNodeConfig
 from clipoint3d_ros.nodes.stamps import Watch, nanoseconds
-from clipoint3d_ros.nodes.transforms import Transforms
+from clipoint3d_ros.nodes.transforms import Transforms, fitting
 from clipoint3d_ros.recognition.tracks import Tracker
 
 STAGES = ("decode", "segment", "publish", "total")
@@ -166,9 +166,7 @@ class SegmenterNode(Lifecycle[SegmenterNodeConfig]):
     def _release(self) -> None:
         with self._released:
             self._close()
-            transforms, self._transforms = self._transforms, None
-            if transforms is not None:
-                transforms.close()
+            self._transforms = fitting(self._transforms, self, asks=False, timeout_s=0.0)
             self._configured = False
 
     # Parameters, and what the node says of itself
@@ -186,13 +184,7 @@ class SegmenterNode(Lifecycle[SegmenterNodeConfig]):
     def _adopt(self, config: SegmenterNodeConfig) -> None:
         """Transforms and tracker for a configuration; raises, changing nothing, where tf2 is wanted and missing."""
         asks = config.frames.asks or bool(config.fixed_frame)
-        if asks and self._transforms is None:
-            self._transforms = Transforms(self, config.tf_timeout_s)
-        elif asks and self._transforms is not None:
-            self._transforms.timeout_s = config.tf_timeout_s
-        elif self._transforms is not None:
-            self._transforms.close()
-            self._transforms = None
+        self._transforms = fitting(self._transforms, self, asks, config.tf_timeout_s)
         self._tracker.config = config.tracker
         if config.fixed_frame != self._config.fixed_frame:
             self._tracker.clear()  # places of another frame

@@ -15,6 +15,22 @@ MISSING = (
 )
 
 
+def fitting(current: Transforms | None, node: Any, asks: bool, timeout_s: float) -> Transforms | None:
+    """The transforms that a configuration wants: none, those there are with its time-out, or new ones.
+
+    Raises:
+        ImportError: tf2_ros is wanted and missing; nothing has changed.
+    """
+    if not asks:
+        if current is not None:
+            current.close()
+        return None
+    if current is None:
+        return Transforms(node, timeout_s)
+    current.timeout_s = timeout_s
+    return current
+
+
 class Transforms:
     """A tf2 buffer filled by the node's executor and asked from the worker's thread."""
 

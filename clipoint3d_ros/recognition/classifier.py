@@ -294,9 +294,8 @@ class Classifier:
         if self.adapter is not None and not self.shares_tower:
             network = self.adapter.network
             backbone = network.backbone
-            together = max(
-                1, self.config.max_views // projection.images.shape[1]
-            )  # a point encoder's pass is large too
+            # A point encoder's pass is large too.
+            together = max(1, self.config.max_views // projection.images.shape[1])
             parts = [network.visual_prompts(clouds)[0] for clouds in projection.points.split(together) if len(clouds)]
             given = [part for part in parts if part is not None]
             prompts = torch.cat(given) if given else None

@@ -94,8 +94,7 @@ class StillObjects:
         for row, (look, cloud) in enumerate(zip(found, clouds, strict=True)):
             if look is None or not self._still(look, stamp_s, cloud, viewpoint):
                 continue
-            counted = torch.zeros_like(look.counted).index_fill_(0, chosen[row][weights[row] > 0], True)
-            if not torch.equal(counted, look.counted):
+            if not torch.equal(_counted(chosen[row], weights[row]), look.counted):
                 continue  # other views count now
             if known is None:
                 known = look.features.new_zeros(*chosen.shape, look.features.shape[1])
@@ -125,8 +124,7 @@ class StillObjects:
             if not len(cloud) or (known is not None and bool(known[row].any())):
                 continue
             by_view = features.new_zeros(10, features.shape[2]).index_copy_(0, chosen[row], features[row])
-            counted = torch.zeros(10, dtype=torch.bool, device=chosen.device)
-            counted.index_fill_(0, chosen[row][weights[row] > 0], True)
+            counted = _counted(chosen[row], weights[row])
             centre, size, towards = _pose(cloud, viewpoint)
             fresh[track] = _Look(centre, size, towards, len(cloud), stamp_s, by_view, counted)
         with self._lock:
@@ -150,6 +148,11 @@ class StillObjects:
             and bool(turned <= limits.max_turn)
             and towards.any() == look.towards.any()
         )
+
+
+def _counted(chosen: Tensor, weights: Tensor) -> Tensor:
+    """(V,) bool: which of the ten views have a weight, from an object's (K,) views and weights."""
+    return torch.zeros(10, dtype=torch.bool, device=chosen.device).index_fill_(0, chosen[weights > 0], True)
 
 
 def _pose(cloud: np.ndarray, viewpoint: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

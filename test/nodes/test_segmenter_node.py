@@ -242,7 +242,7 @@ def test_a_missing_transform_skips_the_cloud(start, monkeypatch):
         def close(self):
             pass
 
-    monkeypatch.setattr("clipoint3d_ros.nodes.segmenter_node.Transforms", lambda node, timeout_s: Nowhere())
+    monkeypatch.setattr("clipoint3d_ros.nodes.transforms.Transforms", lambda node, timeout_s: Nowhere())
     assert bench.served.set_parameters([Parameter("gravity_frame", value="base_link")])[0].successful
     bench.send(camera_cloud(), 1)
     bench.wait(lambda: bench.served._statistics._counts["skipped_no_transform"], "the skipped cloud")
