@@ -79,9 +79,10 @@ def _turn(
         NodeProcess(graph, parameters) as node,
         companion_beside(graph, parameters, config, **own) as companion,
     ):
-        sensor.find(node, probe_cloud(parameters), config.start_timeout)
+        probe = probe_cloud(parameters)
+        sensor.find(node, probe, config.start_timeout)
         if companion is not None:
-            sensor.find_companion(companion, config.start_timeout)
+            sensor.find_companion(companion, probe, config.start_timeout)
         _play(bag, sensor, node, period_s)
         began, before = time.monotonic(), 0.0 if companion is None else companion.seconds()
         _play(bag, sensor, node, period_s)

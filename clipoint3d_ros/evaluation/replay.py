@@ -102,7 +102,7 @@ def replay(
         probe = probe_cloud(parameters)
         sensor.find(node, probe, config.start_timeout)
         if companion is not None:
-            sensor.find_companion(companion, config.start_timeout)
+            sensor.find_companion(companion, probe, config.start_timeout)
         for number, bag in enumerate(bags):
             play = _in_step if config.wait else _at_rate
             play(bag.clouds(), sensor, node, config, told)
@@ -179,8 +179,8 @@ class Sensor:
         self._bundled, self._adapting = bundled, adapting
         self._learned: set[int] = set()
         self._versions: dict[int, int] = {}
+        self._node.create_subscription(Header, "adaptation/output/learned", self._on_learned, _ANSWERS)
         if adapting:
-            self._node.create_subscription(Header, "adaptation/output/learned", self._on_learned, _ANSWERS)
             self._node.create_subscription(Image, "perception/output/evidence", self._on_evidence, _ANSWERS)
         if bundled or adapting:
             self._node.create_subscription(
@@ -215,24 +215,24 @@ class Sensor:
                 self._sent.setdefault(_PROBE, time.monotonic())
                 self._points.publish(probe)
 
-    def find_companion(self, node: NodeProcess, timeout: float) -> None:
-        """Return once the adaptation node listens to perception."""
+    def find_companion(self, node: NodeProcess, probe: PointCloud2, timeout: float) -> None:
+        """Return once the adaptation node has been through a blank cloud's answer: it hears all parts of one."""
         deadline = time.monotonic() + timeout
-        evidence = f"{self._node.get_namespace()}/perception/output/evidence"
-        while self._node.count_subscribers(evidence) < 2:  # the companion and this
+        while not self._is_through(_PROBE, 0.5):
             node.check()
+            self._points.publish(probe)
             if node.failed():
                 raise ReplayError(f"the adaptation node cannot configure; {node.last_words()}")
             if time.monotonic() > deadline:
                 raise ReplayError(f"the adaptation node is not listening after {timeout:g} s; {node.last_words()}")
-            time.sleep(0.1)
-        time.sleep(1.0)  # its subscriptions are matched one after another
 
-    def await_learning(self, stamp: int, timeout: float) -> None:
-        """Return once the adaptation node is through with a frame that had objects; at once without that node."""
+    def await_learning(self, stamp: int, timeout: float) -> bool:
+        """Whether the adaptation node was through with a frame within `timeout` seconds; at once without that node."""
+        return not self._adapting or self._is_through(stamp, timeout)
+
+    def _is_through(self, stamp: int, timeout: float) -> bool:
         with self._arrival:
-            if self._adapting and self._answers[stamp].objects:
-                self._arrival.wait_for(lambda: stamp in self._learned, timeout)
+            return self._arrival.wait_for(lambda: stamp in self._learned, timeout)
 
     def begin(self) -> None:
         """Forget what came before; a new bag may repeat the stamps of the last."""

@@ -14,23 +14,23 @@ from rcl_interfaces.msg import ParameterEvent, ParameterValue
 from rcl_interfaces.srv import GetParameters, SetParameters
 
 _STRING = 4  # rcl_interfaces/ParameterType.PARAMETER_STRING
-_FOUND_S = 1.0  # for perception to be found
 _ANSWER_S = 10.0  # for perception to load a bundle and say whether it will
 
 
 class HandOver:
     """Sets perception's `bundle`, and notices when somebody else does."""
 
-    def __init__(self, node: Any, perception: str) -> None:
+    def __init__(self, node: Any, perception: str, found_s: float = 10.0) -> None:
         """
         Args:
             node: through which it speaks; it must be spun by another thread than the one that calls `give` or `given`.
             perception: the node's name, in the same namespace.
+            found_s: seconds for perception to be found: on a busy machine DDS takes some, and here nobody waits.
         """
         self._set: Any = node.create_client(SetParameters, f"{perception}/set_parameters")
         self._get: Any = node.create_client(GetParameters, f"{perception}/get_parameters")
         self._name = f"{node.get_namespace().rstrip('/')}/{perception}"
-        self._perception = perception
+        self._perception, self._found_s = perception, found_s
         self._one = threading.Lock()  # at a time
         self._answered = threading.Condition()
         self._hurried = 0
@@ -89,7 +89,7 @@ class HandOver:
         return ""
 
     def _found(self, client: Any) -> bool:
-        end = time.monotonic() + _FOUND_S
+        end = time.monotonic() + self._found_s
         while not client.service_is_ready():
             if self._hurried or time.monotonic() > end:
                 return False

@@ -30,7 +30,7 @@ from clipoint3d_ros.geometry.clouds import CloudError
 from clipoint3d_ros.nodes.boxes import read_boxes
 from clipoint3d_ros.nodes.detections import detection_array, features_image, picture_image, segment_boxes, vision_info
 from clipoint3d_ros.nodes.diagnostics import Statistics, as_message, memory
-from clipoint3d_ros.nodes.evidence import evidence_rows
+from clipoint3d_ros.nodes.evidence import COLUMNS, evidence_rows
 from clipoint3d_ros.nodes.frames import MissingTransform, Standpoint, standpoint
 from clipoint3d_ros.nodes.inbox import Worker
 from clipoint3d_ros.nodes.lifecycle import LATCHED, RELIABLE, Lifecycle, own, sentence
@@ -107,7 +107,8 @@ class PerceptionNode(Lifecycle[PerceptionConfig]):
                     segments = read_segments(frame.cloud, config.segments, boxes)
                     clouds = [segment.points for segment in segments]
                 if not segments:
-                    return self._publish(header, config, segments, [], stand)
+                    self._publish(header, config, segments, [], stand)
+                    return self._publish_no_rows(header)
                 with timed("project"):
                     projection = classifier.project(clouds, stand.up, stand.viewpoint)
                 with timed("encode"):
@@ -225,6 +226,12 @@ class PerceptionNode(Lifecycle[PerceptionConfig]):
             agreement = classifier.agreement(projection, features).float().cpu().numpy()
             rows = evidence_rows(segments, recognitions, agreement, stand, classifier.version)
             self._evidence.publish(features_image(header, rows))
+
+    def _publish_no_rows(self, header: Any) -> None:
+        """Of a frame without objects: whoever joins outputs by their stamps finds all of them for every frame."""
+        for publisher in (self._objects, self._features, self._evidence):
+            if publisher.get_subscription_count():
+                publisher.publish(features_image(header, np.zeros((0, len(COLUMNS)), np.float32)))
 
     def _stand(self, header: Any, config: PerceptionConfig) -> Standpoint:
         lookup = self._transforms.lookup if self._transforms is not None else None

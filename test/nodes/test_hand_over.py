@@ -104,7 +104,7 @@ def test_a_refusal_is_told_and_expects_no_event(hand, perception):
 
 
 def test_without_perception_nothing_is_given_or_expected():
-    hand = HandOver(Perception(there=False), "perception")
+    hand = HandOver(Perception(there=False), "perception", found_s=0.1)
     assert hand.give("/live/1") == "no node 'perception' is there to take it"
     assert "by someone else" in hand.set_by_others(event("/live/1"))
 
@@ -121,7 +121,16 @@ def test_what_perception_has_been_given_can_be_asked(hand, perception):
     assert hand.given() == "/live/1"
     perception.bundle = "/theirs"
     assert hand.given() == "/theirs"
-    assert HandOver(Perception(there=False), "perception").given() is None
+    assert HandOver(Perception(there=False), "perception", found_s=0.1).given() is None
+
+
+def test_perception_that_is_found_late_is_waited_for(perception):
+    perception.there = False
+    thread, found = in_thread(lambda: HandOver(perception, "perception").give("/live/1"))
+    time.sleep(1.5)
+    perception.there = True
+    thread.join(2.0)
+    assert found == [""]
 
 
 def in_thread(call):

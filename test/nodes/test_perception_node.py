@@ -168,6 +168,7 @@ def test_side_outputs_are_made_only_for_listeners(start, monkeypatch):
     peer.send(nothing_labelled(), 3)
     peer.answer(3)
     assert len(peer.answer(3, "markers").markers) == 1, "the last frame's markers must go"
+    assert [peer.answer(3, name).height for name in ("features", "evidence", "objects")] == [0, 0, 0]
 
 
 def test_vision_info_waits_for_late_listeners_and_says_frozen(start):
