@@ -30,6 +30,7 @@ from clipoint3d_ros.clip.text import class_prompts
 from clipoint3d_ros.datasets.objects import Objects
 from clipoint3d_ros.geometry.clouds import random_subset
 from clipoint3d_ros.recognition.calibration import fit_temperature
+from clipoint3d_ros.recognition.streams import LAST, finish, stream
 
 _BELIEF = 0.5  # in even classes, against one remembered object
 
@@ -86,6 +87,8 @@ class Gradient:
         self._complete, self._scans = complete, scans
         self._run, self._learner = begin(backbone, classes, recipe)
         self._accepted = _state(self._run)
+        finish(backbone.device)
+        self._stream = stream(backbone.device, LAST)
 
     @property
     def steps(self) -> int:
@@ -102,7 +105,7 @@ class Gradient:
         target = as_clouds(sightings)
         logits = torch.from_numpy(np.stack([s.logits for s in sightings if s.cloud is not None]))
         self._run.prior = class_prior(logits, strength=_BELIEF * len(logits)).float()
-        with low_priority(self._backbone.device):
+        with torch.cuda.stream(self._stream):
             figures = step(self._run, self._learner, Material(self._complete, self._scans, target, self._probe))
         self._run.step += 1
         return figures
@@ -186,13 +189,6 @@ def as_clouds(sightings: Sequence[Sighting]) -> Clouds:
         torch.tensor([s.distance for s in kept], dtype=torch.float32),
         metric=True,
     )
-
-
-def low_priority(device: torch.device):  # type: ignore[no-untyped-def]
-    """A context in which work on a GPU gives way to other streams; nothing elsewhere."""
-    if device.type != "cuda":
-        return torch.cuda.stream(None)
-    return torch.cuda.stream(torch.cuda.Stream(device, priority=0))  # 0 is the lowest there is
 
 
 def _state(run: Run) -> tuple[dict[str, Tensor], int]:
