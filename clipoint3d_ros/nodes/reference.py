@@ -35,7 +35,7 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
     "perception": {
         "~/input/points": "labelled clouds, one cloud per object, or clouds with boxes; the newest wins",
         "~/input/boxes": "boxes around the objects of the cloud with the same stamp",
-        "~/output/detections": "the cloud's header; one detection a segment: its `id`, best hypotheses first, box in metres",
+        "~/output/detections": "a detection a segment: `id`, best hypotheses first, box in metres; the cloud's header",
         "~/output/frozen_detections": "the same, as the frozen model answers; made only when subscribed",
         "~/output/features": "32FC1, one CLIP feature a row, in the order of the detections; only when subscribed",
         "~/output/evidence": "32FC1, likewise: adapter version, agreement of the views, familiarity, entropy, points, "
