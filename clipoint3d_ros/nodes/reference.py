@@ -37,8 +37,8 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
         "~/input/boxes": "boxes around the objects of the cloud with the same stamp",
         "~/output/detections": "a detection a segment: `id`, best hypotheses first, box in metres; the cloud's header",
         "~/output/frozen_detections": "the same, as the frozen model answers; made only when subscribed",
-        "~/output/features": "32FC1, one CLIP feature a row, in the order of the detections (no objects: no rows); only when "
-        "subscribed",
+        "~/output/features": "32FC1, one CLIP feature a row, in the order of the detections (no objects: no rows); "
+        "only when subscribed",
         "~/output/evidence": "32FC1, likewise: adapter version, agreement of the views, familiarity, entropy, points, "
         "elevation, distance; only when subscribed",
         "~/output/objects": "32FC1, likewise: the object's points as judged, levelled, metres, x y z after each other; "
