@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 SUMMARY = """The whole story on embedded data: cluttered tabletops seen by a simulated Kinect, every object recognised
-by the embedded model, and the same scenes replayed through the real perception node where ROS 2 is at hand."""
+by the embedded model, and the same scenes replayed through the real perception node where ROS 2 is at hand.
+
+OUT also keeps what the tutorials start from: scenes/, the labelled depth images as `record` and `train` read them;
+objects/, every segment as a cloud (.npy, metres, z up, the sensor at the origin); and, with --shapes N, shapes/, N CAD
+meshes of each class."""
 EXAMPLE = "clipoint3d demo --out demo_output"
 
 # Scenes no training has drawn: the pretraining's generators are seeded by triples, this one by one number.
@@ -19,6 +24,9 @@ SEED = 2026
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("demo_output"), help="folder of the pictures (%(default)s)")
     parser.add_argument("--scenes", type=int, default=4, help="how many scenes (%(default)s)")
+    parser.add_argument(
+        "--shapes", metavar="N", type=int, default=0, help="CAD meshes of each class to write (%(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=SEED, help="of the scenes (%(default)s)")
     parser.add_argument("--device", help="torch device (default: CUDA where there is one)")
     parser.add_argument("--no-ros", action="store_true", help="leave out the replay through the node")
@@ -28,14 +36,17 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from clipoint3d_ros.cli import CommandError
-    from clipoint3d_ros.datasets.scenes import Scene, level_points
+    from clipoint3d_ros.datasets.scenes import Scene, level_points, write_folder
     from clipoint3d_ros.datasets.tabletop import SceneConfig, simulate
     from clipoint3d_ros.evaluation.pictures import draw_scene, draw_views
     from clipoint3d_ros.recognition.classifier import Classifier, ClassifierConfig
 
     if args.scenes < 1:
         raise CommandError(f"--scenes must be at least 1, but it is {args.scenes}")
+    if args.shapes < 0:
+        raise CommandError(f"--shapes must be at least 0, but it is {args.shapes}")
     args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / "objects").mkdir(exist_ok=True)
     classifier = Classifier.load(device=args.device)
     every_view = classifier.with_config(ClassifierConfig(selection="all"))
     print(f"{classifier.name} on {classifier.device}, classes: {', '.join(classifier.classes)}\n")
@@ -54,11 +65,16 @@ def run(args: argparse.Namespace) -> int:
         views = every_view.project(list(objects.values()), up=(0, 0, 1), viewpoint=(0, 0, 0)).images
         truths = [scene.classes[key] for key in objects]
         draw_views(args.out / f"{scene.name}_views.png", views.cpu().numpy(), answers, truths)
+        for key, points in objects.items():
+            np.save(args.out / "objects" / f"{scene.name}_{key}_{scene.classes[key]}.npy", points)
         rows += [
             (scene.name, key, len(objects[key]), scene.classes[key], answer.label, answer.score)
             for key, answer in named.items()
         ]
         scenes.append(scene)
+    write_folder(args.out / "scenes", scenes)
+    if args.shapes:
+        _write_shapes(args.out / "shapes", classifier.classes, args.shapes, args.seed)
 
     print(f"\n{'scene':<11}{'object':>7}{'points':>8}  {'it is a':<9}{'recognised as':<15}score")
     for name, key, points, truth, label, score in rows:
@@ -70,6 +86,19 @@ def run(args: argparse.Namespace) -> int:
     if not args.no_ros:
         return _replay(scenes, args.out)
     return 0
+
+
+def _write_shapes(folder: Path, classes: Sequence[str], count: int, seed: int) -> None:
+    """CAD models as a household of them would be: one folder a class, STL in metres, z up."""
+    from tqdm import tqdm
+
+    from clipoint3d_ros.datasets.shapes import make_shape
+
+    for label, name in enumerate(tqdm(classes, desc="shapes", unit="class")):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            shape = make_shape(name, np.random.default_rng((seed, label, number)))
+            shape.mesh.export(folder / name / f"{number + 1:03}.stl")
 
 
 def _replay(scenes: list, out: Path) -> int:

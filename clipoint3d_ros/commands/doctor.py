@@ -22,7 +22,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-from clipoint3d_ros.resources import EMBEDDED, asset, config_file
+from clipoint3d_ros.resources import EMBEDDED, PACKAGE, asset, config_file
 
 SUMMARY = (
     "Show what is installed and usable here: libraries, device, weights, ROS; and what to do about what is missing."
@@ -48,6 +48,13 @@ LIBRARIES = (
     ("safetensors", "safetensors", "weights on disk"),
     ("rosbags.rosbag2", "rosbags", "bags without ROS"),
 )
+# Optional: module, distribution, what it adds.
+OPTIONAL = (
+    ("onnx", "onnx", "'export' and 'runtime: onnxruntime'"),
+    ("onnxruntime", "onnxruntime", "'runtime: onnxruntime'"),
+)
+LIVE_MB, STATE_MB = 128, 512  # free space that is enough in shared memory, and on disk
+RECEIVE_MB = 8  # of a socket's buffer; DDS over UDP loses clouds of some megabytes in the usual 0.2
 # A type of each package, whose compiled part is loaded too: a package can be there and still not be usable.
 TYPES = (
     "sensor_msgs/msg/PointCloud2",
@@ -99,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
 
 def examine(needs_ros: bool = False) -> list[Row]:
     """All rows. What only the nodes need is a NOTE, not MISSING, unless `needs_ros`."""
-    checks: tuple[Callable[[], Iterator[Row]], ...] = (_python, _torch, _libraries, _models, _classes, _ros)
+    checks: tuple[Callable[[], Iterator[Row]], ...] = (_python, _torch, _libraries, _models, _classes, _folders, _ros)
     rows = [row for check in checks for row in check()]
     if needs_ros:
         return rows
@@ -146,10 +153,13 @@ def _torch() -> Iterator[Row]:
             advice = "an NVIDIA driver is installed but torch sees no GPU; compare torch's CUDA with 'nvidia-smi'"
         yield Row("device", NOTE if advice else OK, f"cpu, {torch.get_num_threads()} threads", advice)
         bf16 = _cpu_has_bf16()
-    if bf16:
-        yield Row("bfloat16", OK, "in hardware")
-    else:
+    if not bf16:
         yield Row("bfloat16", NOTE, "not in hardware", "large backbones run in fp32; the embedded model does not mind")
+    elif torch.cuda.is_available() or _cpu_gains_by_bf16():
+        yield Row("bfloat16", OK, "in hardware; 'precision: auto' takes it")
+    else:
+        found = "in hardware, but measured here not much quicker than fp32"
+        yield Row("bfloat16", NOTE, found, "leave 'precision' at fp32, or at auto, which measures and takes fp32 here")
 
 
 def _libraries() -> Iterator[Row]:
@@ -159,6 +169,12 @@ def _libraries() -> Iterator[Row]:
             # Open3D's wheel is whole without the system's libraries; only its import tells.
             lacks_library = "cannot open shared object" in why
             yield Row(distribution, MISSING, f"{why} ({use})", SYSTEM_LIBRARIES if lacks_library else SETUP)
+        else:
+            yield Row(distribution, OK, str(getattr(module, "__version__", "")) or _version(distribution))
+    for name, distribution, use in OPTIONAL:
+        module, why = _import(name)
+        if module is None:
+            yield Row(distribution, NOTE, f"{why}; optional, for {use}", f"pip install {distribution}")
         else:
             yield Row(distribution, OK, str(getattr(module, "__version__", "")) or _version(distribution))
 
@@ -198,6 +214,30 @@ def _classes() -> Iterator[Row]:
         yield Row("default classes", MISSING, str(error), SETUP)
 
 
+def _folders() -> Iterator[Row]:
+    """Where adaptation keeps things, and the shared memory that large clouds travel through."""
+    home = Path.home()
+    kept = (
+        ("state folder", home / ".ros" / PACKAGE, "give the adaptation node another 'state_folder'", STATE_MB),
+        ("cache folder", _cache() / PACKAGE, "set XDG_CACHE_HOME to a folder that can be written", STATE_MB),
+        ("/dev/shm", Path("/dev/shm"), "make it larger ('docker run --shm-size=1g …'): large clouds and live bundles "
+         "go through it", LIVE_MB),
+    )  # fmt: skip
+    for part, folder, advice, least in kept:
+        there = next(place for place in (folder, *folder.parents) if place.exists())
+        free = shutil.disk_usage(there).free / 2**20
+        if not os.access(there, os.W_OK | os.X_OK):
+            yield Row(part, NOTE, f"{folder} cannot be written by this user", advice)
+        elif free < least:
+            yield Row(part, NOTE, f"{folder} has {free:.0f} MB free, less than {least}", advice)
+        else:
+            yield Row(part, OK, f"{folder}, {free / 1024:.1f} GB free")
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+
+
 def _ros() -> Iterator[Row]:
     distro = os.environ.get("ROS_DISTRO", "")
     rclpy, why = _import("rclpy")
@@ -219,6 +259,8 @@ def _ros() -> Iterator[Row]:
     if "fastrtps" in middleware:
         yield _transports()
         yield from _discovery()
+    elif middleware:
+        yield from _receive_buffer()
 
 
 def _messages(distro: str) -> Iterator[Row]:
@@ -256,6 +298,16 @@ def _discovery() -> Iterator[Row]:
     if os.environ.get(name, "").upper() == "LOCALHOST":
         advice = f"export {name}=SUBNET (and a ROS_DOMAIN_ID of your own): kept to this machine, large clouds are lost"
         yield Row(name, NOTE, "LOCALHOST", advice, ROS)
+
+
+def _receive_buffer() -> Iterator[Row]:
+    """Other middlewares send large clouds over UDP, whose buffer the system bounds."""
+    name = "net.core.rmem_max"
+    with contextlib.suppress(OSError, ValueError):
+        size = int(Path("/proc/sys", *name.split(".")).read_text())
+        advice = f"sudo sysctl -w {name}=2147483647: clouds of some megabytes are lost in small buffers"
+        small = size < RECEIVE_MB * 2**20
+        yield Row(name, NOTE if small else OK, f"{size / 2**20:.1f} MB", advice if small else "", ROS)
 
 
 def _middleware() -> str:
@@ -301,3 +353,12 @@ def _cpu_has_bf16() -> bool:
         flags = Path("/proc/cpuinfo").read_text().split()
         return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags)
     return False
+
+
+def _cpu_gains_by_bf16() -> bool:
+    """Timed, as `precision: auto` does."""
+    import torch
+
+    from clipoint3d_ros.recognition.precision import resolve
+
+    return resolve("auto", torch.device("cpu")) == torch.bfloat16

@@ -169,15 +169,24 @@ def limits(field: dataclasses.Field[Any]) -> str:
     return words
 
 
+def type_name(field: dataclasses.Field[Any]) -> str:
+    """The parameter's type as ROS names it: bool, integer, double, string, or an array of one of these."""
+    names = {bool: "bool", int: "integer", float: "double", str: "string"}
+    if isinstance(field.default, tuple):
+        return f"{names[_element(field)]}[]"
+    return names[type(field.default)]
+
+
 def table(config: type[Any]) -> str:
     """The documentation's table of parameters, in Markdown."""
-    rows = ["| parameter | default | unit | allowed | live | meaning |", "|---|---|---|---|---|---|"]
+    rows = ["| parameter | type | default | unit | allowed | live | meaning |", "|---|---|---|---|---|---|---|"]
     for name, field in _fields(config).items():
         notes = field.metadata
         allowed = limits(field).replace("|", "\\|")
         live = "yes" if notes["live"] else "at configure"
         default = _yaml(field.default)
-        rows.append(f"| `{name}` | `{default}` | {notes['unit']} | {allowed} | {live} | {notes['description']} |")
+        cells = (f"`{name}`", type_name(field), f"`{default}`", notes["unit"], allowed, live, notes["description"])
+        rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows) + "\n"
 
 

@@ -4,10 +4,12 @@ import numpy as np
 from PIL import Image
 
 from clipoint3d_ros import cli
+from clipoint3d_ros.datasets import files, scenes
 
 
 def test_the_demo_prints_a_table_and_writes_pictures(tmp_path, capsys):
-    assert cli.main(["demo", "--scenes", "1", "--no-ros", "--out", str(tmp_path)]) == 0
+    command = ["demo", "--scenes", "1", "--shapes", "2", "--no-ros", "--out", str(tmp_path)]
+    assert cli.main(command) == 0
     printed = capsys.readouterr().out
     assert "recognised as" in printed
     assert "objects right" in printed
@@ -15,6 +17,20 @@ def test_the_demo_prints_a_table_and_writes_pictures(tmp_path, capsys):
         pixels = np.asarray(Image.open(tmp_path / name).convert("RGB"))
         assert pixels.shape[0] > 200
         assert pixels.std() > 10, f"{name} shows something"
+    check_what_tutorials_start_from(tmp_path)
+
+
+def check_what_tutorials_start_from(folder):
+    (scene,) = scenes.read_scenes(folder / "scenes")
+    saved = {path.name: files.read_points(path) for path in (folder / "objects").iterdir()}
+    seen = {f"{scene.name}_{key}_{name}.npy" for key, name in scene.classes.items()}
+    assert set(saved) == seen, "one cloud of every object"
+    assert all(0.3 < np.linalg.norm(cloud.mean(0)) < 3 for cloud in saved.values()), "metres from the sensor"
+    shapes = files.class_folders(folder / "shapes")
+    assert {len(each) for each in shapes.values()} == {2}
+    for meshes in shapes.values():
+        low, high = (edge(files.read_points(meshes[0]), axis=0) for edge in (np.min, np.max))
+        assert 0.03 < (high - low).max() < 0.6, "metres"
 
 
 def test_no_scenes_are_refused(capsys):

@@ -117,3 +117,46 @@ def test_exit_code_and_file_agree_with_the_rows(model, without, tmp_path, capsys
     assert written["ok"] is False
     assert [row["part"] for row in written["rows"] if row["state"] == "MISSING"] == ["ROS 2"]
     assert "missing for the library and the nodes: ROS 2" in capsys.readouterr().out
+
+
+def test_what_is_optional_is_noted_with_the_line_that_installs_it(without):
+    without("onnxruntime")
+    row = next(row for row in doctor.examine() if row.part == "onnxruntime")
+    assert (row.state, row.advice) == (doctor.NOTE, "pip install onnxruntime")
+
+
+def test_folders_are_where_the_nodes_keep_things(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    rows = {row.part: row for row in doctor._folders()}
+    assert str(tmp_path / ".ros" / "clipoint3d_ros") in rows["state folder"].found
+    assert str(tmp_path / "cache" / "clipoint3d_ros") in rows["cache folder"].found
+    assert not list(tmp_path.iterdir()), "looking must not make folders"
+
+
+def test_a_full_or_closed_folder_is_noted(monkeypatch):
+    truly = doctor.shutil.disk_usage
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda place: truly(place)._replace(free=2**20))
+    assert {row.state for row in doctor._folders()} == {doctor.NOTE}
+    monkeypatch.undo()
+    monkeypatch.setattr(doctor.os, "access", lambda place, mode: False)
+    assert all("cannot be written" in row.found and row.advice for row in doctor._folders())
+
+
+def test_bfloat16_that_is_no_quicker_is_said_so(monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(doctor, "_cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(doctor, "_cpu_gains_by_bf16", lambda: False)
+    row = next(row for row in doctor._torch() if row.part == "bfloat16")
+    assert row.state == doctor.NOTE
+    assert "fp32" in row.advice
+
+
+@pytest.mark.ros
+def test_other_middlewares_are_asked_for_the_system_s_buffer(monkeypatch):
+    pytest.importorskip("rclpy")
+    monkeypatch.setattr(doctor, "_middleware", lambda: "rmw_cyclonedds_cpp")
+    found = states()
+    assert "net.core.rmem_max" in found
+    assert ENVIRONMENT not in found

@@ -100,7 +100,7 @@ def test_no_names_are_an_empty_text_for_ros():
 def test_the_table_has_a_row_a_parameter():
     rows = table(Made).splitlines()
     assert len(rows) == 2 + 7
-    assert "| `rate` | `2.0` | Hz | 0 to 10 | yes | how often |" in rows
+    assert "| `rate` | double | `2.0` | Hz | 0 to 10 | yes | how often |" in rows
     assert r"auto \| fixed" in rows[4]
     assert "at configure" in rows[4]
 
