@@ -101,6 +101,14 @@ def checked_descriptions(names: object, descriptions: object, template: object, 
     return _checked(names, [tuple(told) for told in descriptions], template, where)
 
 
+def shown(value: object) -> str:
+    """A value of somebody else's file for a sentence."""
+    try:
+        return f"{value!r:.120}"
+    except (RecursionError, ValueError):  # nested deeper than a sentence can say, or of too many digits
+        return f"a {type(value).__name__}"
+
+
 class _Words(yaml.BaseLoader):
     """Every scalar as the words that are written: no dates, no numbers of any base, no `yes` that means true.
 
@@ -122,16 +130,8 @@ class _Words(yaml.BaseLoader):
 
 def _scalar(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError(f"a class is a name, but {_shown(value)} is {type(value).__name__}")
+        raise ValueError(f"a class is a name, but {shown(value)} is {type(value).__name__}")
     return str(value)
-
-
-def _shown(value: object) -> str:
-    """A value of somebody else's file for a sentence."""
-    try:
-        return f"{value!r:.120}"
-    except RecursionError:  # nested deeper than a sentence can say
-        return type(value).__name__
 
 
 def _listed(name: str, value: object, path: Path) -> tuple[str, ...]:
@@ -141,7 +141,7 @@ def _listed(name: str, value: object, path: Path) -> tuple[str, ...]:
         return (value,)
     if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
         raise ValueError(
-            f"the descriptions of '{name:.60}' in {path} must be a list of sentences, but they are {_shown(value)}"
+            f"the descriptions of '{name:.60}' in {path} must be a list of sentences, but they are {shown(value)}"
         )
     return tuple(value)
 
@@ -156,7 +156,7 @@ def _checked(names: list, descriptions: list[tuple[str, ...]], template: object,
     ):
         raise ValueError(
             f"'template' of {where} must hold {{class}} and {{description}} in at most {_LONGEST} printable "
-            f"characters, but it is {_shown(template)}"
+            f"characters, but it is {shown(template)}"
         )
     if not 1 <= len(names) <= _MOST_CLASSES:
         raise ValueError(f"{where} has {len(names)} classes; there must be 1 to {_MOST_CLASSES}")
