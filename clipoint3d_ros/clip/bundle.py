@@ -192,7 +192,7 @@ def read_meta(folder: str | Path) -> dict[str, Any]:
         )
     for kind, names in (("lacks", _KEYS.keys() - meta.keys()), ("has unknown", meta.keys() - _KEYS.keys())):
         if names:
-            raise BundleError(f"{path} {kind} {', '.join(map(shown, sorted(names)[:5]))}")
+            raise BundleError(f"{path} {kind} {', '.join(map(shown, sorted(names)[:5]))}; train the adapter again")
     for name, wanted in _KEYS.items():
         if not isinstance(meta[name], wanted) or isinstance(meta[name], bool):
             raise BundleError(f"'{name}' of {path} is {type(meta[name]).__name__}; the format wants another type")

@@ -165,7 +165,7 @@ def check_segments(cloud, config, message):
 @pytest.mark.timeout(0)
 def test_any_cloud_is_read_as_sound_segments_or_refused_with_a_reason(kind, ros):
     if ros:
-        pytest.importorskip("sensor_msgs_py", reason="ROS 2 is not installed")
+        pytest.importorskip("sensor_msgs.msg", reason="ROS 2 is not installed")
 
     def check(cloud, config, message):
         given = as_message(cloud) if ros else cloud

@@ -144,18 +144,16 @@ def test_any_object_with_the_attributes_will_do():
     [
         [Field("rgb", 16, 2, 3), Field("rgb_0", 20, 2, 1)],
         [Field("", 16, 2, 1)],
-        [Field("padding", 16, 2, 2**20)],
+        [Field("padding", 16, 2, 10_000)],
         [Field(f"f{number}", 16, 2, 1) for number in range(1000)],
     ],
-    ids=["names that would be made twice", "no name", "a million numbers", "a thousand fields"],
+    ids=["names that would be made twice", "no name", "ten thousand numbers", "a thousand fields"],
 )
 def test_what_ros_s_own_reader_does_not_survive_is_read_by_strides(more):
     cloud = good()
     step = max(field.end for field in more)
     raw = np.zeros((cloud.width, step), np.uint8)
     raw[:, :16] = np.frombuffer(cloud.data, np.uint8).reshape(cloud.width, 16)
-    if step > 1000:
-        raw, cloud = raw[:9], changed_cloud(cloud, width=9)
     cloud = changed_cloud(cloud, fields=[*cloud.fields, *more], point_step=step, row_step=raw.size, data=raw.tobytes())
     assert not check_layout(cloud).plain
     assert check_layout(good()).plain
