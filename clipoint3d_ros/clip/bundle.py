@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from clipoint3d_ros.clip.backbone import Backbone, Card, file_checksum
-from clipoint3d_ros.clip.descriptions import Descriptions, checked_descriptions, describe
+from clipoint3d_ros.clip.descriptions import Descriptions, checked_descriptions, describe, shown
 from clipoint3d_ros.clip.network import Network, NetworkConfig
 from clipoint3d_ros.clip.text import class_prompts
 from clipoint3d_ros.geometry.views import ViewConfig
@@ -31,6 +31,7 @@ from clipoint3d_ros.geometry.views import ViewConfig
 FORMAT = 3
 META_FILE, WEIGHTS_FILE = "bundle.json", "adapter.safetensors"
 _LARGEST_META, _LARGEST_WEIGHTS = 4 << 20, 2 << 30  # bytes; a hostile bundle must not fill a robot's memory
+_LARGEST_HEADER = 1 << 20  # bytes of the weights' table of contents
 _LARGEST_NUMBER = 1e6  # in statistics: features are of length 1, counts of what a robot meets
 _KEYS: dict[str, Any] = {
     "format": int, "version": int, "parent": int, "backbone": dict, "preprocessing": dict, "views": dict,
@@ -164,23 +165,34 @@ def read_meta(folder: str | Path) -> dict[str, Any]:
     Raises:
         BundleError: no bundle, another format, or keys missing, unknown or of another type.
     """
-    path = _standing(Path(folder)) / META_FILE
-    if not path.is_file():
-        raise BundleError(f"'{folder}' is no bundle: it has no {META_FILE}; give the folder that `train --out` wrote")
-    if path.stat().st_size > _LARGEST_META:
+    try:
+        path = _standing(Path(folder)) / META_FILE
+        if not path.is_file():
+            raise BundleError(
+                f"'{folder}' is no bundle: it has no {META_FILE}; give the folder that `train --out` wrote"
+            )
+        _refuse_links(path)
+        with path.open("rb") as file:
+            content = file.read(_LARGEST_META + 1)
+    except (OSError, RuntimeError, ValueError) as error:  # no name of a file, or links in a circle
+        if isinstance(error, BundleError):
+            raise
+        said = getattr(error, "strerror", None) or error
+        raise BundleError(f"bundle {shown(str(folder))} cannot be read: {said}") from error
+    if len(content) > _LARGEST_META:
         raise BundleError(f"{path} has {path.stat().st_size} bytes; a bundle's description has at most {_LARGEST_META}")
     try:
-        meta = json.loads(path.read_text())
+        meta = json.loads(content.decode())
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{path} is not JSON: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(meta, dict) or meta.get("format") != FORMAT:
         there = meta.get("format") if isinstance(meta, dict) else type(meta).__name__
         raise BundleError(
-            f"{path} is of format {there!r}, but this version reads format {FORMAT}; train the adapter again"
+            f"{path} is of format {shown(there)}, but this version reads format {FORMAT}; train the adapter again"
         )
     for kind, names in (("lacks", _KEYS.keys() - meta.keys()), ("has unknown", meta.keys() - _KEYS.keys())):
         if names:
-            raise BundleError(f"{path} {kind} {', '.join(map(repr, sorted(names)))}")
+            raise BundleError(f"{path} {kind} {', '.join(map(shown, sorted(names)[:5]))}; train the adapter again")
     for name, wanted in _KEYS.items():
         if not isinstance(meta[name], wanted) or isinstance(meta[name], bool):
             raise BundleError(f"'{name}' of {path} is {type(meta[name]).__name__}; the format wants another type")
@@ -188,9 +200,13 @@ def read_meta(folder: str | Path) -> dict[str, Any]:
         if not isinstance(meta["backbone"].get(name, ...), wanted):
             raise BundleError(f"'backbone' of {path} has no '{name}' of the right type; train the adapter again")
     if not 0 < meta["version"] < 2**31:
-        raise BundleError(f"'version' of {path} is {meta['version']}; versions are 1 to {2**31 - 1}")
+        raise BundleError(f"'version' of {path} is {shown(meta['version'])}; versions are 1 to {2**31 - 1}")
+    if not 0 <= meta["parent"] < 2**31:
+        raise BundleError(f"'parent' of {path} is {shown(meta['parent'])}; it is a version, or 0 for the frozen model")
     if not 1e-3 < meta["temperature"] < 1e3:
-        raise BundleError(f"'temperature' of {path} is {meta['temperature']}; it must lie between 0.001 and 1000")
+        raise BundleError(
+            f"'temperature' of {path} is {shown(meta['temperature'])}; it must lie between 0.001 and 1000"
+        )
     return meta
 
 
@@ -277,7 +293,7 @@ def _check_backbone(meta: dict[str, Any], frozen: Backbone, place: Path) -> None
     trained = meta["backbone"]
     if trained["checksum"] != frozen.checksum:
         raise BundleError(
-            f"bundle '{place}' belongs to backbone '{trained['name']}' with weights of checksum "
+            f"bundle '{place}' belongs to backbone '{trained['name']:.120}' with weights of checksum "
             f"{trained['checksum'][:12]}…, but this backbone is '{frozen.name}' with {frozen.checksum[:12]}…; "
             "name the backbone it was trained on"
         )
@@ -288,16 +304,16 @@ def _check_same(what: str, stored: dict[str, Any], wanted: dict[str, Any], place
     for key in sorted(stored.keys() | wanted.keys()):
         if stored.get(key) != wanted.get(key):
             raise BundleError(
-                f"bundle '{place}' was trained with {what} '{key}' = {stored.get(key)!r}, but here it is "
+                f"bundle '{place}' was trained with {what} '{key:.60}' = {shown(stored.get(key))}, but here it is "
                 f"{wanted.get(key)!r}; serve it with what it was trained with"
             )
 
 
 def _network_config(stored: dict[str, Any], place: Path) -> NetworkConfig:
     known = {f.name: type(f.default) for f in fields(NetworkConfig)}
-    wrong = [k for k, v in stored.items() if k not in known or not isinstance(v, (known[k], int))]
+    wrong = [k for k, v in stored.items() if k not in known or not _of_kind(v, known[k])]
     if wrong or known.keys() - stored.keys():
-        named = ", ".join(sorted(wrong or known.keys() - stored.keys()))
+        named = ", ".join(f"{key:.60}" for key in sorted(wrong or known.keys() - stored.keys())[:5])
         raise BundleError(f"bundle '{place}' has a 'network' with {named} missing, unknown or of another type")
     try:
         return NetworkConfig(**stored)
@@ -305,24 +321,58 @@ def _network_config(stored: dict[str, Any], place: Path) -> NetworkConfig:
         raise BundleError(f"bundle '{place}': {error}") from error
 
 
+def _of_kind(value: Any, kind: type) -> bool:
+    """Whether a number or a text is what a configuration wants; JSON may say 32 for 32.0."""
+    if kind is float:
+        return isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1e6)
+    return type(value) is kind
+
+
+def _refuse_links(path: Path) -> None:
+    """A bundle is its own files: a link in it would read what its writer could not."""
+    if path.is_symlink():
+        raise BundleError(f"{path} is a link, but a bundle holds its files itself; copy the bundle with `cp -rL`")
+
+
 def _read_tensors(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise BundleError(f"bundle '{path.parent}' has no {path.name}; it was not written whole, train again")
+    _refuse_links(path)
     if path.stat().st_size > _LARGEST_WEIGHTS:
         raise BundleError(f"{path} has {path.stat().st_size} bytes; a bundle's weights have at most {_LARGEST_WEIGHTS}")
     try:
+        _check_header(path)
         with safe_open(path, "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise BundleError(f"{path} is truncated or no safetensors file ({error}); copy the bundle again") from error
-    statistics = {f"statistics.{name}" for name in _STATISTICS}
-    foreign = [name for name in tensors if not name.startswith("adapter.") and name not in statistics]
-    if foreign:
-        raise BundleError(f"{path} has unknown tensors {', '.join(sorted(foreign)[:3])}")
+            names = list(file.keys())
+            _check_names(names, path)
+            tensors = {name: file.get_tensor(name) for name in names}
+    except BundleError:
+        raise
+    except Exception as error:  # a hostile table of contents ends in errors of many types
+        said = " ".join(str(error).split())[:200]
+        raise BundleError(f"{path} is truncated or no safetensors file ({said}); copy the bundle again") from error
     for name, tensor in tensors.items():
         if tensor.dtype not in _NUMBERS:
             raise BundleError(f"{name} of {path} is {tensor.dtype}; a bundle's weights are torch.float32")
     return tensors
+
+
+def _check_header(path: Path) -> None:
+    """Before safetensors parses a table of contents of a hundred megabytes, which it would."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+    if length > _LARGEST_HEADER:
+        raise BundleError(
+            f"{path} is truncated or no safetensors file: its header claims {length} bytes, and {_LARGEST_HEADER} are "
+            "the most; copy the bundle again"
+        )
+
+
+def _check_names(names: list[str], path: Path) -> None:
+    statistics = {f"statistics.{name}" for name in _STATISTICS}
+    foreign = [name for name in names if not name.startswith("adapter.") and name not in statistics]
+    if foreign:
+        raise BundleError(f"{path} has unknown tensors {', '.join(f'{name:.120}' for name in sorted(foreign)[:3])}")
 
 
 def _statistics(tensors: dict[str, Tensor], classes: int, width: int, place: Path) -> ClassStatistics | None:
@@ -335,9 +385,12 @@ def _statistics(tensors: dict[str, Tensor], classes: int, width: int, place: Pat
         if name not in found or tuple(found[name].shape) != shape or not torch.isfinite(found[name]).all():
             there = tuple(found[name].shape) if name in found else "missing"
             raise BundleError(f"bundle '{place}': statistics '{name}' is {there}, but must be finite and {shape}")
-    lowest = float(torch.linalg.eigvalsh(found["covariance"].double()).min())
-    if max(float(part.abs().max()) for part in found.values()) > _LARGEST_NUMBER:
+    if max(float(part.double().abs().max()) for part in found.values()) > _LARGEST_NUMBER:
         raise BundleError(f"bundle '{place}': statistics beyond {_LARGEST_NUMBER:g}, so it is damaged; train it again")
+    covariance = found["covariance"].double()
+    if not torch.allclose(covariance, covariance.T, rtol=1e-4, atol=1e-6):
+        raise BundleError(f"bundle '{place}': its covariance is not symmetric, so it is damaged; train it again")
+    lowest = float(torch.linalg.eigvalsh(covariance).min())
     if lowest < -1e-6 or (found["weights"] < 0).any() or (found["count"] < 0).any():
         raise BundleError(f"bundle '{place}': statistics with negative variances, weights or counts; train it again")
     if not 0 <= float(found["known"]) <= 1:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NoReturn
 
 import yaml
 
@@ -23,6 +24,7 @@ _LONGEST = 300  # characters of a name or description
 _MOST_CLASSES = 1000
 _MOST_DESCRIPTIONS = 64
 _RESERVED = "unknown"
+_NOTHING = ("", "~", "null", "Null", "NULL")  # in place of descriptions
 
 
 @dataclass(frozen=True)
@@ -54,19 +56,16 @@ def load_descriptions(path: str | Path) -> Descriptions:
     if path.stat().st_size > _LARGEST_FILE:
         raise ValueError(f"{path} has {path.stat().st_size} bytes; a class file has at most {_LARGEST_FILE}")
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.load(path.read_text(encoding="utf-8"), _Words)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(content, dict) or "classes" not in content:
         raise ValueError(f"{path} has no 'classes'; it must map each class to its descriptions")
     foreign = set(content) - {"classes", "template", "name"}
     if foreign:
-        raise ValueError(
-            f"{path} has unknown keys {', '.join(map(repr, sorted(map(str, foreign))))}; use name, template, classes"
-        )
+        named = ", ".join(f"{key!r:.60}" for key in sorted(foreign)[:5])
+        raise ValueError(f"{path} has unknown keys {named}; use name, template, classes")
     template = content.get("template", TEMPLATE)
-    if not isinstance(template, str) or "{class}" not in template or "{description}" not in template:
-        raise ValueError(f"'template' of {path} must hold {{class}} and {{description}}, but it is {template!r}")
     classes = content["classes"]
     if isinstance(classes, list):
         pairs = [(name, None) for name in classes]
@@ -99,30 +98,66 @@ def checked_descriptions(names: object, descriptions: object, template: object, 
         or not all(isinstance(told, list) and all(isinstance(d, str) for d in told) for told in descriptions)
     ):
         raise ValueError(f"{where} must list as many lists of descriptions as classes")
-    if not isinstance(template, str) or "{class}" not in template or "{description}" not in template:
-        raise ValueError(f"'template' of {where} must hold {{class}} and {{description}}, but it is {template!r:.120}")
     return _checked(names, [tuple(told) for told in descriptions], template, where)
 
 
+def shown(value: object) -> str:
+    """A value of somebody else's file for a sentence."""
+    try:
+        return f"{value!r:.120}"
+    except (RecursionError, ValueError):  # nested deeper than a sentence can say, or of too many digits
+        return f"a {type(value).__name__}"
+
+
+class _Words(yaml.BaseLoader):
+    """Every scalar as the words that are written: no dates, no numbers of any base, no `yes` that means true.
+
+    There are no tags, and no aliases, which a few lines of would make anything of a million entries.
+    """
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.peek_event()
+        if isinstance(event, yaml.AliasEvent):
+            self._refuse(f"an alias '*{event.anchor:.60}'", event)
+        if getattr(event, "tag", None) not in (None, "!"):
+            self._refuse(f"the tag '{event.tag:.60}'", event)
+        return super().compose_node(parent, index)
+
+    @staticmethod
+    def _refuse(what: str, event: Any) -> NoReturn:
+        raise yaml.MarkedYAMLError(None, None, f"{what} has no place in a class file", event.start_mark)
+
+
 def _scalar(value: object) -> str:
-    if not isinstance(value, str | int | float):
-        raise ValueError(f"a class is a name, but {value!r} is {type(value).__name__}")
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError(f"a class is a name, but {shown(value)} is {type(value).__name__}")
     return str(value)
 
 
-def _listed(name: object, value: object, path: Path) -> tuple[str, ...]:
-    if value is None:
+def _listed(name: str, value: object, path: Path) -> tuple[str, ...]:
+    if value is None or (isinstance(value, str) and value in _NOTHING):
         return ()
     if isinstance(value, str):
         return (value,)
     if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
         raise ValueError(
-            f"the descriptions of '{name}' in {path} must be a list of sentences, but they are {value!r:.120}"
+            f"the descriptions of '{name:.60}' in {path} must be a list of sentences, but they are {shown(value)}"
         )
     return tuple(value)
 
 
-def _checked(names: list, descriptions: list[tuple[str, ...]], template: str, where: str) -> Descriptions:
+def _checked(names: list, descriptions: list[tuple[str, ...]], template: object, where: str) -> Descriptions:
+    if (
+        not isinstance(template, str)
+        or "{class}" not in template
+        or "{description}" not in template
+        or len(template) > _LONGEST
+        or not _written(template)
+    ):
+        raise ValueError(
+            f"'template' of {where} must hold {{class}} and {{description}} in at most {_LONGEST} printable "
+            f"characters, but it is {shown(template)}"
+        )
     if not 1 <= len(names) <= _MOST_CLASSES:
         raise ValueError(f"{where} has {len(names)} classes; there must be 1 to {_MOST_CLASSES}")
     texts = [_scalar(n).strip() for n in names]
@@ -136,8 +171,15 @@ def _checked(names: list, descriptions: list[tuple[str, ...]], template: str, wh
     if len(set(texts)) != len(texts):
         raise ValueError(f"{where} names {', '.join(sorted({t for t in texts if texts.count(t) > 1}))} twice")
     for name, told in zip(texts, descriptions, strict=True):
-        if len(told) > _MOST_DESCRIPTIONS or any(not d.strip() or len(d) > _LONGEST for d in told):
+        if len(told) > _MOST_DESCRIPTIONS or any(not _written(d) or len(d) > _LONGEST for d in told):
             raise ValueError(
-                f"'{name}' of {where} takes at most {_MOST_DESCRIPTIONS} descriptions of 1 to {_LONGEST} characters"
+                f"'{name}' of {where} takes at most {_MOST_DESCRIPTIONS} descriptions of 1 to {_LONGEST} printable "
+                "characters"
             )
     return Descriptions(tuple(texts), tuple(descriptions), template)
+
+
+def _written(text: str) -> bool:
+    """Whether there is anything in a text, and nothing that is no character: half a surrogate cannot be encoded."""
+    words = " ".join(text.split())
+    return bool(words) and words.isprintable()

@@ -22,6 +22,7 @@ from clipoint3d_ros.clip.text import ClassPrompts, encode_words
 from clipoint3d_ros.clip.tower import PatchLimit
 
 VARIANTS = ("T", "V", "B")
+MOST_POINTS = 65536  # of a cloud that the point encoder sees; more would fill a robot's memory
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class NetworkConfig:
             )
         if self.heads < 1 or self.points < 1:
             raise ValueError(f"heads and points must be at least 1, but are {self.heads} and {self.points}")
+        if self.points > MOST_POINTS:
+            raise ValueError(f"points must be at most {MOST_POINTS}, but are {self.points}")
         if not 0 <= self.context <= 16:
             raise ValueError(f"context must be 0 to 16 tokens, but is {self.context}")
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import math
 import os
 import re
 import zipfile
@@ -30,6 +31,9 @@ import numpy as np
 DEPTH_UNIT = 1e-4  # metres per count of the stored uint16
 FIRST_OBJECT = 2  # instance ids below are background and table
 FURTHEST = 65535 * DEPTH_UNIT  # metres the stored depth can say
+LARGEST_INDEX = 64 << 20  # bytes of scenes.json
+MOST_PIXELS = 2**25  # of an image; far above any depth camera
+MOST_ID = 65535
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class Intrinsics:
 
 MOSD_CAMERA = Intrinsics()
 _MOSD_SHAPE = (480, 640)
+_LONGEST_NAME = 240  # bytes of a scene's name, characters of a class's
 
 
 @dataclass(frozen=True)
@@ -199,8 +204,8 @@ def write_scene(folder: str | Path, scene: Scene) -> dict[str, Any]:
             "set pixels beyond the sensor's range to 0, 'nothing came back'"
         )
     highest = int(instance.max(initial=0))
-    if highest > 65535:
-        raise ValueError(f"scene '{scene.name}' has instance id {highest}; the layout holds ids up to 65535")
+    if highest > MOST_ID:
+        raise ValueError(f"scene '{scene.name}' has instance id {highest}; the layout holds ids up to {MOST_ID}")
     np.savez_compressed(
         Path(folder) / "scenes" / f"{scene.name}.npz",
         depth=np.round(depth / DEPTH_UNIT).astype(np.uint16),
@@ -229,9 +234,11 @@ def _read_index(folder: Path) -> dict[str, Any]:
     listing = folder / "scenes.json"
     if not listing.is_file():
         raise ValueError(f"{folder} is no scene folder: it has no scenes.json beside a folder scenes/")
+    if listing.stat().st_size > LARGEST_INDEX:
+        raise ValueError(f"{listing} has {listing.stat().st_size} bytes, more than the {LARGEST_INDEX} of any list")
     try:
-        index = json.loads(listing.read_text())
-    except ValueError as error:
+        index = json.loads(listing.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{listing} is not JSON: {error}") from None
     if not isinstance(index, dict) or not index:
         raise ValueError(f"{listing} must be an object with one entry a scene, but is {type(index).__name__} or empty")
@@ -271,17 +278,49 @@ def _read_images(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if not path.is_file():
         raise ValueError(f"{path} is missing, though scenes.json lists it")
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            absent = {"depth", "instance"} - set(stored.files)
+        with zipfile.ZipFile(path) as archive:
+            held = {name.removesuffix(".npy"): name for name in archive.namelist()}
+            absent = {"depth", "instance"} - held.keys()
             if absent:
-                raise ValueError(f"{path} lacks {' and '.join(sorted(absent))}: it holds {_some(stored.files)}")
-            depth, instance = stored["depth"], stored["instance"]
-    except (OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} cannot be read as an npz: {error}") from None
+                raise _Refused(f"{path} lacks {' and '.join(sorted(absent))}: it holds {_some(list(held))}")
+            depth = _image(archive, held["depth"], f"{path}: depth", "uint16 in units of 0.1 mm")
+            instance = _image(archive, held["instance"], f"{path}: instance", "integers")
+    except _Refused as error:
+        raise ValueError(str(error)) from None
+    except Exception as error:  # a broken archive ends in errors of many types
+        raise ValueError(f"{path} cannot be read as an npz: {' '.join(str(error).split())[:200]}") from None
     if depth.dtype != np.uint16:
         raise ValueError(f"{path}: depth must be uint16 in units of 0.1 mm, but is {depth.dtype}")
     _check_images(str(path), depth.shape, instance)
+    if instance.max() > MOST_ID:
+        raise ValueError(f"{path}: instance ids must be at most {MOST_ID}, but {instance.max()} occurs")
     return depth, instance
+
+
+class _Refused(ValueError):
+    """What an archive holds is no image; a sentence."""
+
+
+def _image(archive: zipfile.ZipFile, member: str, where: str, wanted: str) -> np.ndarray:
+    """One array of an npz, unpacked only once its header promises an image: a small archive can hold terabytes."""
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        if version == (1, 0):
+            shape, fortran, number = np.lib.format.read_array_header_1_0(file)
+        else:
+            shape, fortran, number = np.lib.format.read_array_header_2_0(file)
+        if number.hasobject:
+            raise _Refused(f"{where} holds Python objects, which are never read; write it as an array of integers")
+        if number.kind not in "iu":
+            raise _Refused(f"{where} must be {wanted}, but is {number}")
+        pixels = math.prod(shape)
+        if len(shape) != 2 or not 0 < pixels <= MOST_PIXELS:
+            raise _Refused(f"{where} must be an image (H, W) of at most {MOST_PIXELS} pixels, but has shape {shape}")
+        content = file.read(pixels * number.itemsize)
+        if file.read(1):  # the checksum is looked at behind the last byte
+            raise _Refused(f"{where} goes on behind its {shape[0]} x {shape[1]} pixels")
+    flat = np.frombuffer(content, number)
+    return flat.reshape(shape, order="F" if fortran else "C").astype(number.newbyteorder("="))
 
 
 def _check_images(where: str, shape: tuple[int, ...], instance: np.ndarray) -> None:
@@ -299,23 +338,33 @@ def _up(entry: Mapping[str, Any], where: str) -> np.ndarray:
     up = entry.get("up")
     try:
         vector = np.asarray(up, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         vector = np.empty(0)
-    if vector.shape != (3,) or not np.isfinite(vector).all() or np.linalg.norm(vector) < 1e-6:
-        raise ValueError(f"{where}: up must be the direction of 'up' in the camera frame, three numbers, but is {up!r}")
-    return vector / np.linalg.norm(vector)
+    sound = vector.shape == (3,) and bool((np.abs(vector) < 1e100).all())  # of which a length can be taken
+    length = float(np.linalg.norm(vector)) if sound else np.nan
+    if not length >= 1e-6:
+        raise ValueError(
+            f"{where}: up must be the direction of 'up' in the camera frame, three numbers, but is {up!r:.120}"
+        )
+    return vector / length
 
 
 def _classes(entry: Mapping[str, Any], where: str) -> dict[int, str]:
     classes = entry.get("classes")
     if not isinstance(classes, dict):
-        raise ValueError(f"{where}: classes must be an object {{instance id: class name}}, but is {classes!r}")
+        raise ValueError(f"{where}: classes must be an object {{instance id: class name}}, but is {classes!r:.120}")
     named = {}
     for key, name in classes.items():
-        if not re.fullmatch(r"[0-9]+", key) or int(key) < FIRST_OBJECT:
-            raise ValueError(f"{where}: classes has the key '{key}'; object ids are whole numbers from {FIRST_OBJECT}")
-        if not isinstance(name, str) or not name:
-            raise ValueError(f"{where}: the class of instance {key} must be a name, but is {name!r}")
+        if not re.fullmatch(r"[0-9]{1,9}", key) or not FIRST_OBJECT <= int(key) <= MOST_ID:
+            raise ValueError(
+                f"{where}: classes has the key '{key:.60}'; object ids are whole numbers from {FIRST_OBJECT} to "
+                f"{MOST_ID}"
+            )
+        if not isinstance(name, str) or not name.isprintable() or not 1 <= len(name) <= _LONGEST_NAME:
+            raise ValueError(
+                f"{where}: the class of instance {key} must be a name of at most {_LONGEST_NAME} printable characters, "
+                f"but is {name!r:.120}"
+            )
         named[int(key)] = name
     return named
 
@@ -330,21 +379,25 @@ def _intrinsics(entry: Mapping[str, Any], where: str, shape: tuple[int, ...]) ->
             )
         return MOSD_CAMERA
     if not isinstance(given, list) or len(given) != 4 or not all(isinstance(v, int | float) for v in given):
-        raise ValueError(f"{where}: intrinsics must be [fx, fy, cx, cy] in pixels, but is {given!r}")
+        raise ValueError(f"{where}: intrinsics must be [fx, fy, cx, cy] in pixels, but is {given!r:.120}")
     try:
         return Intrinsics(*map(float, given))
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise ValueError(f"{where}: {error}") from None
 
 
 def _check_name(name: str, what: str) -> None:
-    if name in ("", ".", "..") or "/" in name or "\\" in name or "\0" in name:
-        raise ValueError(f"{what} named {name!r}: a scene's name must be a plain file name")
+    plain = name not in ("", ".", "..") and "/" not in name and "\\" not in name and name.isprintable()
+    if not plain or len(name.encode()) > _LONGEST_NAME:
+        raise ValueError(
+            f"{what} named {name!r:.120}: a scene's name must be a plain file name of at most {_LONGEST_NAME} bytes"
+        )
 
 
 def _natural(name: str) -> list[tuple[bool, int, str]]:
     """Sort key that reads digits as numbers."""
-    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"([0-9]+)", name)]
+    parts = re.split(r"([0-9]+)", name)  # words and numbers in turn
+    return [(bool(place % 2), int(part) if place % 2 else 0, part) for place, part in enumerate(parts)]
 
 
 def _some(names: Sequence[str], limit: int = 8) -> str:

@@ -15,6 +15,7 @@ hypothesis, are recognised but not scored.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,8 @@ from clipoint3d_ros.evaluation.message_types import DETECTIONS, POINTS, typestor
 POINTS_TOPIC = "/segments"
 TRUTH_TOPIC = "/ground_truth"
 SECOND = 1_000_000_000  # ns
+_LARGEST_METADATA = 16 << 20  # bytes of metadata.yaml; a thousand topics are a few hundred thousand
+_MERGE = re.compile(r"<<|!!merge|!<|^%", re.MULTILINE)  # YAML's ways to one mapping within another
 
 
 class BagError(ValueError):
@@ -80,6 +83,8 @@ class LabelledBag:
         topics = topics or Topics()
         with self._open() as reader:
             listing = {c.topic: c.msgtype for c in reader.connections}
+        if not all(isinstance(word, str) for pair in listing.items() for word in pair):
+            raise BagError(f"{self.path} cannot be read as a rosbag2: its metadata.yaml has topics that are no names")
         self.points_topic = self._find_points(listing, topics.points)
         self.truth_topic = topics.truth
         self._demand(listing, self.points_topic, POINTS, "--points-topic")
@@ -116,6 +121,9 @@ class LabelledBag:
             raise BagError(f"no bag at {self.path}")
         if self.path.suffix == ".bag":
             raise BagError(f"{self.path} is a ROS 1 bag; convert it: rosbags-convert --src {self.path} --dst DIR")
+        if not (self.path.is_dir() or self.path.is_file()):
+            raise BagError(f"{self.path} is neither a folder nor a file, so it is no bag")
+        self._check_metadata(self.path / "metadata.yaml")
         try:
             with Reader(self.path) as reader:
                 yield reader
@@ -125,6 +133,22 @@ class LabelledBag:
             raise BagError(
                 f"{self.path} cannot be read as a rosbag2 (mcap or sqlite3): {str(error) or repr(error)}"
             ) from error
+
+    def _check_metadata(self, metadata: Path) -> None:
+        """What a hostile metadata.yaml could keep a YAML reader busy with for ever."""
+        if not metadata.exists():
+            return
+        if not metadata.is_file():
+            raise BagError(f"{metadata} is no file, so {self.path} is no bag")
+        if metadata.stat().st_size > _LARGEST_METADATA:
+            raise BagError(
+                f"{metadata} has {metadata.stat().st_size} bytes; a bag's has at most {_LARGEST_METADATA}: no "
+                "recorder wrote it"
+            )
+        if _MERGE.search(metadata.read_text(encoding="utf-8", errors="replace")):
+            raise BagError(
+                f"{metadata} merges YAML mappings, which no recorder does and ten lines of keep a reader busy for days"
+            )
 
     def _find_points(self, listing: dict[str, str], wanted: str | None) -> str:
         if wanted is not None or POINTS_TOPIC in listing:

@@ -15,6 +15,8 @@ from torch import Tensor
 
 Vector = Sequence[float] | np.ndarray
 
+FURTHEST_M = 1e9  # of a coordinate: no sensor measures further, and squares of float32 stay finite
+
 _DIRECTIONS = 24  # of the footprint's rectangle that are tried, over a quarter turn
 _FOOTPRINT = 128  # points of a cloud, about, that choose among them
 
@@ -24,7 +26,8 @@ class CloudError(ValueError):
 
 
 def finite_points(points: np.ndarray) -> np.ndarray:
-    """The rows of a cloud that are real measurements; NaN and ±Inf mean "no return" (REP-117).
+    """The rows of a cloud that are real measurements; NaN and ±Inf mean "no return" (REP-117), as does what no sensor
+    can reach (`FURTHEST_M`).
 
     Args:
         points: (N, 3) or organised (H, W, 3), any real dtype, metres.
@@ -42,7 +45,12 @@ def finite_points(points: np.ndarray) -> np.ndarray:
         raise CloudError(f"a cloud holds real numbers in metres, but this one has dtype {points.dtype}")
     with np.errstate(over="ignore"):
         flat = points.reshape(-1, 3).astype(np.float32)
-    return np.ascontiguousarray(flat[np.isfinite(flat).all(1)])
+    return np.ascontiguousarray(flat[measured(flat).all(1)])
+
+
+def measured(points: np.ndarray) -> np.ndarray:
+    """Which coordinates a sensor can have measured, as bools: not NaN, and within `FURTHEST_M`."""
+    return np.abs(points) < FURTHEST_M
 
 
 def unit(vector: Vector, name: str) -> np.ndarray:

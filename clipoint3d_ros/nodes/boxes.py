@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from clipoint3d_ros.geometry.clouds import unit
+from clipoint3d_ros.geometry.clouds import FURTHEST_M, measured, unit
 from clipoint3d_ros.nodes.layout import Malformed
 from clipoint3d_ros.nodes.rotations import rotation
 
@@ -56,11 +56,11 @@ def _box(detection: Any) -> Box:
     pose, size = detection.bbox.center, detection.bbox.size
     centre = np.array([pose.position.x, pose.position.y, pose.position.z], np.float64)
     extent = np.array([size.x, size.y, size.z], np.float64)
-    if not (np.isfinite(centre).all() and np.isfinite(extent).all() and (extent > 0).all()):
+    if not (measured(centre).all() and measured(extent).all() and (extent > 0).all()):
         raise Malformed(
             "boxes",
-            f"box '{detection.id}' has centre {centre.tolist()} and size {extent.tolist()}; "
-            "both must be finite and the size above 0 m",
+            f"box '{detection.id:.120}' has centre {centre.tolist()} and size {extent.tolist()}; "
+            f"both must be finite and within {FURTHEST_M:g} m, and the size above 0 m",
         )
     turn = pose.orientation
     try:

@@ -67,12 +67,14 @@ class Layout:
 
     @property
     def plain(self) -> bool:
-        """Native byte order, no gaps between rows, distinct names and known numbers: what sensor_msgs_py reads."""
+        """Native byte order, no gaps between rows, few fields of distinct names with one known number each: what
+        sensor_msgs_py reads. Of several numbers it makes fields of further names, which may be there already."""
         return (
             self.bigendian == (sys.byteorder == "big")
             and self.row_step == self.width * self.point_step
             and len(set(self.names)) == len(self.fields)
-            and all(field.datatype in NUMBERS and field.count > 0 for field in self.fields)
+            and len(self.fields) <= 64
+            and all(field.name and field.datatype in NUMBERS and field.count == 1 for field in self.fields)
         )
 
     def number(self, field: Field) -> np.dtype:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from clipoint3d_ros.geometry.clouds import measured
 from clipoint3d_ros.nodes.boxes import Box, NamedBox, inside
 from clipoint3d_ros.nodes.layout import CODES, Field, Layout, Malformed, check_layout, listed
 
@@ -42,7 +43,7 @@ class SegmentConfig:
     input_form: "labelled", "object" or "boxes"; "auto" decides by the cloud (see `read_segments`).
     instance_field: names tried in order for the field that numbers the objects.
     ignore_instances: labels that are no object (0 background, 1 the table).
-    max_segments: more objects than this in one cloud mean that the label field is something else.
+    max_segments: more objects than this in one cloud mean that the label field is something else; boxes likewise.
     """
 
     input_form: str = "auto"
@@ -70,7 +71,8 @@ def read_segments(
         boxes: the boxes of the same stamp, in the cloud's frame.
 
     Returns:
-        Segments of finite points; NaN and ±Inf rows are "no return" (REP-117) and dropped.
+        Segments of finite points; NaN and ±Inf rows are "no return" (REP-117) and dropped, as is what lies beyond
+        `geometry.clouds.FURTHEST_M`.
 
     Raises:
         Malformed: a CloudError with the sentence and a reason to count it by.
@@ -81,6 +83,12 @@ def read_segments(
     if form == "boxes":
         if boxes is None:
             raise Malformed("boxes", "input_form is 'boxes' but no boxes came with the cloud's stamp")
+        if len(boxes) > config.max_segments:
+            raise Malformed(
+                "boxes",
+                f"{len(boxes)} boxes came with the cloud, more than max_segments {config.max_segments}: each is looked "
+                "at; publish fewer, or raise 'max_segments'",
+            )
         return [Segment(points, box.id, box.box) for box, points in inside(_points(cloud), boxes)]
     points = _points(cloud)
     return [Segment(points, "")] if len(points) else []
@@ -200,7 +208,7 @@ def _grouped(points: np.ndarray, lengths: np.ndarray, values: np.ndarray, name: 
     """Segments of points that come in runs of `lengths` whose labels `values` ascend; points not finite are dropped."""
     first = np.flatnonzero(np.append(True, values[1:] != values[:-1])[: len(values)])  # runs that begin an object
     sizes = np.add.reduceat(lengths, first) if len(first) else lengths
-    finite = np.isfinite(points)
+    finite = measured(points)
     if not finite.all():
         whole = finite.all(1)
         points = points[whole]
@@ -231,7 +239,7 @@ def _finite(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
     points = np.empty((len(x), 3), np.float32)
     with np.errstate(over="ignore", invalid="ignore"):  # as in `_gathered`
         points[:, 0], points[:, 1], points[:, 2] = x, y, z
-    finite = np.isfinite(points)
+    finite = measured(points)
     return points if finite.all() else points[finite.all(1)]
 
 
@@ -320,7 +328,7 @@ def write_cloud(
     raw = np.zeros(height * row, np.uint8)
     layout = Layout(tuple(fields), height, width, step, row, bigendian)
     for field, column in zip(fields, arrays.values(), strict=True):
-        if len(raw) == 0:
+        if height * width == 0:
             break
         number, each = layout.number(field), column.reshape(height, width, field.count)
         strides = (row, step, number.itemsize)

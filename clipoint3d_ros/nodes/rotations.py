@@ -14,8 +14,9 @@ def rotation(quaternion: Sequence[float]) -> np.ndarray:
         ValueError: not four finite numbers, or all zero, which no rotation is.
     """
     q = np.asarray(quaternion, np.float64)
-    length = float(np.linalg.norm(q)) if q.shape == (4,) else float("nan")
-    if not np.isfinite(length) or length < 1e-6:
+    sound = q.shape == (4,) and bool((np.abs(q) < 1e100).all())  # of which a length can be taken
+    length = float(np.linalg.norm(q)) if sound else float("nan")
+    if not length >= 1e-6:
         raise ValueError(f"({', '.join(f'{v:g}' for v in q.ravel())}) is not a rotation's quaternion x, y, z, w")
     x, y, z, w = q / length
     return np.array(

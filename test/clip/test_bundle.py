@@ -14,7 +14,7 @@ from bundles import change_meta, change_weights, moved_network, small_bundle
 from labelled import untrained_backbone
 from safetensors.torch import load_file
 
-from clipoint3d_ros.clip.backbone import load_backbone
+from clipoint3d_ros.clip.backbone import file_checksum, load_backbone
 from clipoint3d_ros.clip.bundle import (
     META_FILE,
     WEIGHTS_FILE,
@@ -30,6 +30,8 @@ from clipoint3d_ros.clip.descriptions import Descriptions, describe
 from clipoint3d_ros.clip.network import NetworkConfig
 from clipoint3d_ros.clip.text import class_prompts
 
+SIXES = b'{"adapter.x":{"dtype":"F6_E2M3","shape":[4],"data_offsets":[0,3]}}'
+BEYOND = b'{"adapter.x":{"dtype":"F32","shape":[1099511627776],"data_offsets":[0,4398046511104]}}'
 CLASSES = Descriptions(("mug", "box", "tin"), (("a handle",), (), ("flat", "round")))
 CONFIGS = {
     "lora": NetworkConfig(rank=4),
@@ -189,6 +191,14 @@ def test_views_of_another_projection_are_refused_naming_what_differs(bundle, bac
         (lambda m: m["network"].update(heads=0), "heads and points must be at least 1, but are 0 and 1024"),
         (lambda m: m["network"].update(points=0), "heads and points must be at least 1, but are 8 and 0"),
         (lambda m: m["network"].pop("points"), "'network' with points missing"),
+        (lambda m: m["network"].update(points=10**9), "points must be at most 65536"),
+        (lambda m: m["network"].update(rank=True), "'network' with rank missing, unknown or of another type"),
+        (lambda m: m["network"].update(variant=3), "'network' with variant missing, unknown or of another type"),
+        (lambda m: m["network"].update(alpha=10**400), "'network' with alpha missing, unknown or of another type"),
+        (lambda m: m.update(parent=-1), "'parent' .* is -1; it is a version"),
+        (lambda m: m.update(parent=10**4000), "'parent' .* is 1000"),
+        (lambda m: m.update(template="{class} {description}" * 1000), "at most 300 printable"),
+        (lambda m: m.update(descriptions=[["half a \ud800"], [], []]), "printable"),
         (lambda m: m["network"].update(heads=7), "cannot be shared by 7 attention heads"),
         (lambda m: m["network"].update(context=10**6), "context must be 0 to 16"),
         (lambda m: m["network"].update(alpha=float("inf")), "is not finite"),
@@ -228,6 +238,42 @@ def test_a_description_in_another_encoding_is_refused(bundle, backbone):
     (bundle / META_FILE).write_bytes(b"\xff\xfe\x00{")
     with pytest.raises(BundleError, match="is not JSON"):
         load_bundle(bundle, backbone)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: m.update(format="x" * 10**6),
+        lambda m: m.update(**{"x" * 10**6: 1}),
+        lambda m: m.update(**{f"x{i}": 1 for i in range(10**5)}),
+        lambda m: m.update(version=10**4000),
+        lambda m: m.update(temperature=10**4000),
+        lambda m: m["backbone"].update(name="x" * 10**6, checksum="y" * 10**6),
+        lambda m: m["preprocessing"].update(size="x" * 10**6),
+        lambda m: m["network"].update(**{f"{i}{'x' * 1000}": 1 for i in range(1000)}),
+    ],
+)
+def test_a_refusal_does_not_repeat_what_a_hostile_writer_wrote(bundle, backbone, change):
+    change_meta(bundle, change)
+    with pytest.raises(BundleError) as refused:
+        load_bundle(bundle, backbone)
+    assert len(str(refused.value)) < 2000
+
+
+@pytest.mark.parametrize("file", [META_FILE, WEIGHTS_FILE])
+def test_a_bundle_with_a_link_in_it_is_refused(bundle, backbone, tmp_path, file):
+    """What the link means could be a file that only the robot's user may read."""
+    secret = tmp_path / "elsewhere"
+    (bundle / file).rename(secret)
+    (bundle / file).symlink_to(secret)
+    with pytest.raises(BundleError, match=f"{file} is a link"):
+        load_bundle(bundle, backbone)
+
+
+def test_names_that_no_disk_has_are_no_bundles(backbone):
+    for name in ("x" * 5000, "a\0b"):
+        with pytest.raises(BundleError):
+            load_bundle(name, backbone)
 
 
 # Spoilt weights
@@ -295,6 +341,8 @@ def test_spoilt_weights_are_refused_naming_what_is_wrong(bundle, backbone, chang
         ({"mean": torch.full((3, 32), torch.inf)}, "statistics 'mean' is .* must be finite"),
         ({"covariance": -torch.eye(32)}, "statistics with negative variances, weights or counts; train it again"),
         ({"covariance": torch.ones(32, 32) - torch.eye(32)}, "statistics with negative variances"),
+        ({"covariance": torch.eye(32) + torch.ones(32, 32).triu(1)}, "covariance is not symmetric"),
+        ({"covariance": torch.eye(32) * 3e38}, "statistics beyond 1e\\+06"),
         ({"weights": torch.tensor([1.0, -0.1])}, "statistics with negative variances, weights or counts"),
         ({"count": torch.tensor([4.0, -1.0, 2.0])}, "statistics with negative variances, weights or counts"),
         ({"known": torch.tensor([1.5])}, r"statistics 'known' is 1\.5, but a share is in \[0, 1\]"),
@@ -327,6 +375,30 @@ def test_weights_cut_anywhere_are_refused(bundle, backbone, share):
         load_bundle(bundle, backbone)
     path.write_bytes(content + b"\0")
     with pytest.raises(BundleError, match="truncated or no safetensors file"):
+        load_bundle(bundle, backbone)
+
+
+HEADERS = {
+    "a table of contents of a terabyte": ((1 << 40).to_bytes(8, "little") + b"{}", "header claims 1099511627776 bytes"),
+    "one of sixteen megabytes": ((1 << 24).to_bytes(8, "little") + b" " * (1 << 24), "header claims 16777216 bytes"),
+    "nothing": (b"", "truncated or no safetensors"),
+    "a number format of tomorrow": (
+        (len(SIXES)).to_bytes(8, "little") + SIXES + b"\0" * 3,
+        r"truncated or no safetensors|a bundle's weights are torch.float32",
+    ),
+    "tensors beyond the file": (
+        (len(BEYOND)).to_bytes(8, "little") + BEYOND,
+        "truncated or no safetensors",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_a_hostile_table_of_contents_is_refused(bundle, backbone, name):
+    content, said = HEADERS[name]
+    (bundle / WEIGHTS_FILE).write_bytes(content)
+    change_meta(bundle, lambda m: m.update(weights=file_checksum(bundle / WEIGHTS_FILE)))
+    with pytest.raises(BundleError, match=said):
         load_bundle(bundle, backbone)
 
 

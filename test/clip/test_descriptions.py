@@ -39,16 +39,22 @@ def test_prompts_hold_the_name_and_each_description(tmp_path):
         ("classes: [mug, mug]", "names mug twice"),
         ("classes: [unknown]", "kept for objects of no class"),
         ("classes: ['']", "class name ''"),
-        ("classes: {mug: 3}", "must be a list of sentences"),
-        ("classes: {mug: [1, 2]}", "must be a list of sentences"),
+        ("classes: {mug: {a: 3}}", "must be a list of sentences"),
+        ("classes: {mug: [[1], 2]}", "must be a list of sentences"),
         ("classes: {mug: ['']}", "at most 64 descriptions"),
         ("classes: [[mug]]", "a class is a name"),
         ("classes: [mug]\ntemplate: a mug", "must hold {class}"),
         ("classes: [mug]\nclases: [box]", "unknown keys 'clases'"),
         ("classes: [mug\n", "is not YAML"),
-        ("classes: !!python/object/apply:os.system [ls]", "is not YAML"),
+        ("classes: !!python/object/apply:os.system [ls]", "is not YAML: the tag 'tag:yaml.org,2002:python/object/app"),
+        ("classes: [!!int 5]", "the tag 'tag:yaml.org,2002:int' has no place"),
         ("\x00", "is not YAML"),
         (f"classes: [{'m' * 400}]", "class name"),
+        (f"classes: [mug]\ntemplate: '{{class}} {{description}} {'m' * 400}'", "at most 300 printable"),
+        ('classes: {mug: ["half a \\uD800"]}', "printable"),
+        ('classes: [mug]\ntemplate: "{class} {description} \\uDFFF"', "printable"),
+        ("classes: [mug, *mug]", "is not YAML: an alias '\\*mug'"),
+        ("classes: {mug: &a [x], tin: *a}", "an alias '\\*a'"),
     ],
 )
 def test_a_broken_class_file_is_refused_in_words(tmp_path, text, complaint):
@@ -56,6 +62,44 @@ def test_a_broken_class_file_is_refused_in_words(tmp_path, text, complaint):
     path.write_text(text)
     with pytest.raises(ValueError, match=complaint):
         load_descriptions(path)
+
+
+NESTED = "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdefghij", "bcdefghijk", strict=True))
+MERGED = "".join(
+    f"{b}: &{b} {{<<: [{', '.join([f'*{a}'] * 9)}]}}\n" for a, b in zip("abcdefghij", "bcdefghijk", strict=True)
+)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"a: &a [lol]\n{NESTED}classes: *k\n",
+        f"a: &a {{lol: lol}}\n{MERGED}classes: *k\n",
+        "classes: [190" + ":59" * 300_000 + "]",
+        "classes: [190" + ":59" * 300_000 + ".5]",
+        "classes: [" + "9" * 900_000 + "]",
+        "classes: [0x" + "f" * 900_000 + "]",
+        "classes: " + "[" * 500_000,
+        "classes: {a: " + "[" * 400 + "]" * 400 + "}",
+    ],
+    ids=["aliases", "merges", "base 60", "base 60 fraction", "long number", "long hex", "deep", "nested"],
+)
+def test_a_class_file_that_would_grow_is_refused_in_words_and_soon(tmp_path, text):
+    path = tmp_path / "classes.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"classes\.yaml") as refused:
+        load_descriptions(path)
+    assert len(str(refused.value)) < 1000
+
+
+@pytest.mark.parametrize("word", ["no", "2001-99-99", "1:99.5", "1e999", "0o17", "12"])
+def test_names_are_the_words_that_are_written(tmp_path, word):
+    path = tmp_path / "classes.yaml"
+    path.write_text(f"classes: {{{word}: ~, mug: }}\n", encoding="utf-8")
+    classes = load_descriptions(path)
+    assert classes.names == (word, "mug")
+    assert classes.descriptions == ((), ())
 
 
 def test_a_missing_or_huge_class_file_is_refused(tmp_path):

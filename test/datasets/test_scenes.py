@@ -1,6 +1,7 @@
 """The scene-folder layout, read and written."""
 
 import json
+import zipfile
 from dataclasses import replace
 
 import numpy as np
@@ -124,6 +125,12 @@ def test_unknown_keys_of_an_entry_are_left_alone(tmp_path):
         ({"intrinsics": ...}, "add 'intrinsics'"),
         ({"intrinsics": [1, 2]}, "intrinsics must be"),
         ({"intrinsics": [0, 1, 1, 1]}, "positive focal lengths"),
+        ({"intrinsics": [10**400, 1, 1, 1]}, "too large"),
+        ({"up": [10**400, 0, 1]}, "up must be the direction"),
+        ({"up": [1e308, 1e308, 1e308]}, "up must be the direction"),
+        ({"classes": {"9" * 5000: "box"}}, "whole numbers from 2 to 65535"),
+        ({"classes": {"65536": "box"}}, "whole numbers from 2 to 65535"),
+        ({"classes": {"2": "half a \ud800"}}, "printable"),
     ],
 )
 def test_a_wrong_entry_is_named_in_words(tmp_path, keys, words):
@@ -142,6 +149,7 @@ def test_a_wrong_entry_is_named_in_words(tmp_path, keys, words):
         ({"depth": np.zeros((30, 40), np.uint16), "instance": np.zeros((30, 41), np.uint8)}, "must be equal"),
         ({"depth": np.zeros((30, 40), np.uint16), "instance": np.zeros((30, 40))}, "must be integers"),
         ({"depth": np.zeros((30, 40), np.uint16), "instance": np.full((30, 40), -1)}, "must not be negative"),
+        ({"depth": np.zeros((30, 40), np.uint16), "instance": np.full((30, 40), 2**32 + 2)}, "must be at most 65535"),
         ({"depth": np.zeros(1200, np.uint16), "instance": np.zeros(1200, np.uint8)}, "must be an image"),
     ],
 )
@@ -151,6 +159,69 @@ def test_wrong_images_are_named_in_words(tmp_path, arrays, words):
     with pytest.raises(ValueError, match=words) as caught:
         scenes.read_scene(tmp_path, "a1")
     assert "a1.npz" in str(caught.value)
+
+
+def stored(path, name, header, content=b"", zipped=zipfile.ZIP_DEFLATED):
+    """Add a member to an npz, of which the header may promise anything."""
+    with zipfile.ZipFile(path, "a", zipped) as archive:
+        archive.writestr(f"{name}.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + content)
+
+
+PROMISES = {
+    "a terabyte": b"{'descr': '<u2', 'fortran_order': False, 'shape': (1000000, 1000000)}\n",
+    "below nothing": b"{'descr': '<u2', 'fortran_order': False, 'shape': (-3, -4)}\n",
+    "more than numbers can say": b"{'descr': '<u2', 'fortran_order': False, 'shape': (" + b"9" * 4000 + b", 1)}\n",
+    "another type": b"{'descr': [('a', '<u2')], 'fortran_order': False, 'shape': (3, 4)}\n",
+    "objects": b"{'descr': '|O', 'fortran_order': False, 'shape': (3, 4)}\n",
+    "no type": b"{'descr': 'xyz', 'fortran_order': False, 'shape': (3, 4)}\n",
+    "code": b"__import__('os').system('true')\n",
+    "more than there is": b"{'descr': '<u2', 'fortran_order': False, 'shape': (300, 400)}\n",
+}
+
+
+@pytest.mark.parametrize("name", PROMISES)
+def test_an_image_that_promises_what_it_is_not_is_refused_before_it_is_unpacked(tmp_path, name):
+    scenes.write_folder(tmp_path, [small_scene()])
+    path = tmp_path / "scenes" / "a1.npz"
+    path.unlink()
+    stored(path, "depth", PROMISES[name])
+    stored(path, "instance", PROMISES[name])
+    with pytest.raises(ValueError, match=r"a1\.npz") as caught:
+        scenes.read_scene(tmp_path, "a1")
+    assert len(str(caught.value)) < 5000
+
+
+def test_a_damaged_archive_is_the_scene_it_was_or_is_named_in_words(tmp_path):
+    scene = small_scene()
+    scenes.write_folder(tmp_path, [scene])
+    path = tmp_path / "scenes" / "a1.npz"
+    whole, refused = path.read_bytes(), 0
+    for place in range(0, len(whole), 7):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+        found, said = None, ""
+        try:
+            found = scenes.read_scene(tmp_path, "a1")
+        except ValueError as error:
+            said = str(error)
+        refused += found is None
+        assert "a1.npz" in said if found is None else np.array_equal(found.instance, scene.instance), f"byte {place}"
+    assert refused > 50
+
+
+def test_lists_that_no_json_reader_survives_are_named_in_words(tmp_path):
+    for text in ("[" * 200_000, '{"a": ' * 100_000, '{"a": ' + "9" * 9000 + "}"):
+        (tmp_path / "scenes.json").write_text(text)
+        with pytest.raises(ValueError, match="is not JSON"):
+            scenes.scene_names(tmp_path)
+
+
+def test_scenes_may_be_named_with_any_printable_letters_and_no_others(tmp_path):
+    (tmp_path / "scenes.json").write_text(json.dumps({"m²": {}, "m3": {}, "٣": {}}))
+    assert set(scenes.scene_names(tmp_path)) == {"m²", "m3", "٣"}
+    for name in ("x" * 300, "ü" * 130, "a\nb", "a\0b", "\ud800"):
+        (tmp_path / "scenes.json").write_text(json.dumps({name: {}}))
+        with pytest.raises(ValueError, match="plain file name"):
+            scenes.scene_names(tmp_path)
 
 
 def test_missing_and_broken_files_are_named_in_words(tmp_path):
@@ -180,7 +251,7 @@ def test_missing_and_broken_files_are_named_in_words(tmp_path):
 def test_pickled_arrays_are_refused(tmp_path):
     scenes.write_folder(tmp_path, [small_scene()])
     np.savez(tmp_path / "scenes" / "a1.npz", depth=np.array([{}], object), instance=np.zeros((1, 1), np.uint8))
-    with pytest.raises(ValueError, match="allow_pickle"):
+    with pytest.raises(ValueError, match="Python objects, which are never read"):
         scenes.read_scene(tmp_path, "a1")
 
 

@@ -1,5 +1,7 @@
 """Labelled bags, written and read."""
 
+import os
+
 import numpy as np
 import pytest
 from labelled import fields, labelled_bag
@@ -102,6 +104,46 @@ def test_a_cut_bag_is_refused_in_words(tmp_path):
         list(LabelledBag(path).clouds())
     (path / "metadata.yaml").write_text("a: [")
     with pytest.raises(BagError, match="cannot be read as a rosbag2"):
+        LabelledBag(path)
+
+
+BOMB = "a: &a {x: y}\n" + "".join(
+    f"{b}: &{b} {{<<: [{', '.join([f'*{a}'] * 9)}]}}\n" for a, b in zip("abcdefghijklm", "bcdefghijklmn", strict=True)
+)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda text: BOMB + text, "merges YAML mappings"),
+        (lambda text: text + " " * (17 << 20), "a bag's has at most 16777216"),
+        (lambda text: "[" * 100_000, "cannot be read as a rosbag2"),
+        (lambda text: text.replace("- bag.mcap", "- ../../bag.mcap/.."), "cannot be read as a rosbag2"),
+        (lambda text: text.replace("- bag.mcap", "- /etc/passwd"), "cannot be read as a rosbag2"),
+        (lambda text: text.replace("name: /segments", "name: [1, 2]"), "cannot be read as a rosbag2"),
+        (lambda text: text.replace("name: /segments", "name: 5"), "topics that are no names"),
+        (lambda text: text.replace("type: sensor_msgs/msg/PointCloud2", "type: {a: b}"), r"is .*, not|cannot be read"),
+        (lambda text: "9" * 9000, "cannot be read as a rosbag2"),
+    ],
+    ids=["merges", "huge", "deep", "outside", "absolute", "list", "number", "mapping", "long number"],
+)
+def test_hostile_metadata_are_refused_in_words_and_soon(tmp_path, change, said):
+    path = labelled_bag(tmp_path / "bag", [{"2": "box"}])
+    metadata = path / "metadata.yaml"
+    metadata.write_text(change(metadata.read_text()))
+    with pytest.raises(BagError, match=said):
+        LabelledBag(path)
+
+
+def test_what_is_neither_file_nor_folder_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.mcap")
+    with pytest.raises(BagError, match="neither a folder nor a file"):
+        LabelledBag(tmp_path / "pipe.mcap")
+    path = labelled_bag(tmp_path / "bag", [{"2": "box"}])
+    (path / "metadata.yaml").unlink()
+    os.mkfifo(path / "metadata.yaml")
+    with pytest.raises(BagError, match="is no file"):
         LabelledBag(path)
 
 

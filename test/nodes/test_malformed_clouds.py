@@ -10,7 +10,7 @@ import pytest
 from clouds_made import FLAT, changed_cloud, image_scene, scene
 
 from clipoint3d_ros.geometry.clouds import CloudError
-from clipoint3d_ros.nodes.layout import MAX_POINTS, Field, Malformed
+from clipoint3d_ros.nodes.layout import MAX_POINTS, Field, Malformed, check_layout
 from clipoint3d_ros.nodes.pointcloud import SegmentConfig, read_segments, write_cloud
 
 FLOAT, UINT = 7, 6
@@ -137,3 +137,24 @@ def test_any_object_with_the_attributes_will_do():
     cloud = SimpleNamespace(**vars(good()))
     cloud.data = np.frombuffer(cloud.data, np.uint8)
     assert [segment.id for segment in read_segments(cloud)] == ["5", "9"]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        [Field("rgb", 16, 2, 3), Field("rgb_0", 20, 2, 1)],
+        [Field("", 16, 2, 1)],
+        [Field("padding", 16, 2, 10_000)],
+        [Field(f"f{number}", 16, 2, 1) for number in range(1000)],
+    ],
+    ids=["names that would be made twice", "no name", "ten thousand numbers", "a thousand fields"],
+)
+def test_what_ros_s_own_reader_does_not_survive_is_read_by_strides(more):
+    cloud = good()
+    step = max(field.end for field in more)
+    raw = np.zeros((cloud.width, step), np.uint8)
+    raw[:, :16] = np.frombuffer(cloud.data, np.uint8).reshape(cloud.width, 16)
+    cloud = changed_cloud(cloud, fields=[*cloud.fields, *more], point_step=step, row_step=raw.size, data=raw.tobytes())
+    assert not check_layout(cloud).plain
+    assert check_layout(good()).plain
+    assert len(read_segments(cloud, SegmentConfig(input_form="object"))) == 1

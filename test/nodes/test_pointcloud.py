@@ -286,3 +286,26 @@ def test_points_of_a_plain_camera_cloud_are_copied_once(monkeypatch):
     monkeypatch.setattr(pointcloud, "read_columns", lambda c, lay, names: read.append(names) or original(c, lay, names))
     read_segments(camera_cloud())
     assert read == [("instance_id",)]
+
+
+@pytest.mark.parametrize("shape", [(0,), (3, 0), (0, 5)])
+def test_a_cloud_without_points_may_have_long_rows(shape):
+    cloud = write_cloud({name: np.zeros(shape, np.float32) for name in "xyz"}, row_step=100, point_step=20)
+    assert len(cloud.data) == cloud.height * 100
+    assert read_segments(cloud, SegmentConfig(input_form="object")) == []
+
+
+@pytest.mark.parametrize("form", ["labelled", "object"])
+def test_what_no_sensor_can_reach_is_no_return(form):
+    """A float32 of 3e38 is finite, but neither its square is nor the box around it."""
+    points = np.array([[1, 2, 3], [3e38, 0, 0], [0, -1e10, 0], [4, 5, 6]], np.float32)
+    cloud = write_cloud(dict(zip("xyz", points.T, strict=True)) | {"instance_id": np.full(4, 5, np.uint8)})
+    (segment,) = read_segments(cloud, SegmentConfig(input_form=form))
+    np.testing.assert_array_equal(segment.points, [[1, 2, 3], [4, 5, 6]])
+
+
+def test_more_boxes_than_objects_are_allowed_are_refused():
+    boxes = [NamedBox(str(i), Box(np.zeros(3), np.eye(3), np.ones(3))) for i in range(4)]
+    assert len(read_segments(scene(), SegmentConfig(max_segments=4), boxes)) == 4
+    with pytest.raises(CloudError, match="4 boxes came with the cloud, more than max_segments 3"):
+        read_segments(scene(), SegmentConfig(max_segments=3), boxes)
