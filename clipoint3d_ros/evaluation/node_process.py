@@ -69,7 +69,7 @@ class NodeProcess:
     def __init__(self, graph: Graph, parameters: Mapping[str, Any], module: str = "", name: str = "perception") -> None:
         self._graph, self._module, self.name = graph, module or NODE, name
         self._parameters = {**parameters, "autostart": True}
-        self._words: deque[str] = deque(maxlen=40)
+        self._words: deque[str] = deque(maxlen=200)
 
     def __enter__(self) -> NodeProcess:
         self._folder = tempfile.TemporaryDirectory(prefix="clipoint3d-replay-")
@@ -84,6 +84,7 @@ class NodeProcess:
                 **self._graph.environment(),
                 "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])),
                 "PYTHONUNBUFFERED": "1",
+                "PYTHONFAULTHANDLER": "1",  # `abort` has it say where it stands
             },
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -117,6 +118,14 @@ class NodeProcess:
             told = Path(f"/proc/{self._process.pid}/stat").read_text().rsplit(")", 1)[1].split()
             return (int(told[11]) + int(told[12])) / os.sysconf("SC_CLK_TCK")
         return 0.0
+
+    def abort(self) -> str:
+        """End a node that is stuck; where each of its threads stood, beside its last words."""
+        self._process.send_signal(signal.SIGABRT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=10)
+        self._listener.join(timeout=1)
+        return self.last_words(len(self._words))
 
     def last_words(self, lines: int = 8) -> str:
         """The end of the node's output, for an error's sentence."""

@@ -224,7 +224,7 @@ class Sensor:
             if node.failed():
                 raise ReplayError(f"the adaptation node cannot configure; {node.last_words()}")
             if time.monotonic() > deadline:
-                raise ReplayError(f"the adaptation node is not listening after {timeout:g} s; {node.last_words()}")
+                raise ReplayError(f"the adaptation node is not listening after {timeout:g} s; {node.abort()}")
 
     def await_learning(self, stamp: int, timeout: float) -> bool:
         """Whether the adaptation node was through with a frame within `timeout` seconds; at once without that node."""

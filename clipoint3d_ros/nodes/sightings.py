@@ -76,8 +76,10 @@ def sightings(
             f"perception sent {len(detections)} detections, {len(features)} features and evidence of shape "
             f"{evidence.shape}; it must be of the same version of clipoint3d_ros as this node"
         )
+    if not detections:
+        return []
     text = companion.text
-    if len(features) and features.shape[1] != text.shape[1]:
+    if features.shape[1] != text.shape[1]:
         raise ValueError(
             f"perception's features have {features.shape[1]} channels, this node's backbone {text.shape[1]}; give "
             "both nodes the same backbone"

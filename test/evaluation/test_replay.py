@@ -1,6 +1,7 @@
 """Replay over real DDS, against a stand-in for the node that needs no model."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -176,6 +177,14 @@ def test_a_node_that_does_not_answer_is_given_up_in_words(tmp_path, stand_in):
     stand_in("mute")
     with pytest.raises(ReplayError, match="listens, but does not answer after 8 s"):
         replay([bag_of(tmp_path)], CLASSES, {}, ReplayConfig(start_timeout=8))
+
+
+def test_a_node_that_is_stuck_is_quoted_with_where_it_stands(tmp_path, stand_in):
+    stand_in("mute")
+    graph = Graph()
+    with environment(graph.environment()), NodeProcess(graph, {}) as node:
+        time.sleep(2.0)
+        assert re.search(r"(?s)Current thread .*stand_in_node.py", node.abort())
 
 
 def test_a_node_that_is_no_program_is_quoted(tmp_path, monkeypatch):

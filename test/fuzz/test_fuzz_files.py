@@ -47,8 +47,10 @@ classes:
   can: ~
 """
 PIECES = (
-    "classes:¦template:¦name:¦{class}¦{description}¦- ¦  ¦\n¦\n  ¦: ¦, ¦[¦]¦{¦}¦*a¦&a ¦<<: ¦!!¦!!python/name:os.system ¦! ¦"
-    "? ¦| \n¦> \n¦'¦\"¦\\ud800¦\\x00¦~¦null¦yes¦0x1f¦1:30:00¦2001-99-99¦1e999¦%YAML 1.1\n---\n¦---¦...¦mug¦#¦unknown¦ü¦\t¦"
+    "classes:¦template:¦name:¦{class}¦{description}¦- ¦  ¦\n¦"
+    "\n  ¦: ¦, ¦[¦]¦{¦}¦*a¦&a ¦<<: ¦!!¦!!python/name:os.system ¦! ¦"
+    "? ¦| \n¦> \n¦'¦\"¦\\ud800¦\\x00¦~¦null¦yes¦0x1f¦1:30:00¦"
+    "2001-99-99¦1e999¦%YAML 1.1\n---\n¦---¦...¦mug¦#¦unknown¦ü¦\t¦"
     "\x85¦\u2028¦\x07¦" + "é" * 301
 ).split("¦")
 texts = st.one_of(

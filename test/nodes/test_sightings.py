@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import torch
 
-from clipoint3d_ros.nodes.sightings import Gathering
+from clipoint3d_ros.nodes.evidence import COLUMNS
+from clipoint3d_ros.nodes.sightings import Gathering, Parts, sightings
+from clipoint3d_ros.recognition.tracks import Tracker
 
 NAMES = ("detections", "features", "evidence")
 
@@ -68,3 +72,16 @@ def test_neighbours_out_of_order_are_no_jump(gathering):
     gathering.add("detections", message(2))
     gathering.add("detections", message(1, 800_000_000))
     assert gathering.add("evidence", message(1, 800_000_000)) is not None
+
+
+def rows_of(width):
+    """An image without a row."""
+    return SimpleNamespace(encoding="32FC1", is_bigendian=0, height=0, width=width, step=4 * width, data=b"")
+
+
+@pytest.mark.parametrize("objects", [None, rows_of(7)])
+def test_a_frame_without_objects_has_no_sightings_and_is_no_failure(objects):
+    frame = SimpleNamespace(header=message(1).header, detections=[])
+    parts = Parts(frame, rows_of(len(COLUMNS)), rows_of(len(COLUMNS)), objects)
+    companion = SimpleNamespace(text=torch.zeros(2, 8), scale=1.0)
+    assert np.size(sightings(parts, ("mug", "can"), companion, Tracker(), {0})) == 0
