@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from clipoint3d_ros.evaluation.bags import SECOND, BagError, LabelledBag, TrueObject, say_stamp
@@ -107,8 +107,29 @@ def survey(bags: Sequence[LabelledBag], segments: SegmentConfig | None = None) -
         for stamp in sorted(truth.keys() - stamps.keys()):
             key = FrameKey(number, stamp)
             yield Frame(key, (offset + stamp - start) / SECOND, truth[stamp], recorded=False)
-        # The next bag follows after one more of this one's mean periods.
-        offset += (max(stamps) - start) * len(stamps) // max(len(stamps) - 1, 1)
+        offset += length(list(stamps))
+
+
+def length(stamps: Sequence[int]) -> int:
+    """What a bag takes up of a stream in ns: the next one follows after one more of its mean periods.
+
+    Args:
+        stamps: of its clouds, in recorded order, at least one.
+    """
+    return (max(stamps) - stamps[0]) * len(stamps) // max(len(stamps) - 1, 1)
+
+
+def end_to_end(bags: Sequence[Sequence[Frame]]) -> list[Frame]:
+    """The frames of bags that were surveyed one by one, as if they had been together."""
+    frames, offset = [], 0
+    for number, bag in enumerate(bags):
+        stamps = [frame.key.stamp for frame in bag if frame.recorded]
+        for frame in bag:
+            stamp = frame.key.stamp
+            time = (offset + stamp - stamps[0]) / SECOND
+            frames.append(replace(frame, key=FrameKey(number, stamp), time=time))
+        offset += length(stamps)
+    return frames
 
 
 def _segment_ids(cloud: object, config: SegmentConfig | None) -> frozenset[str]:

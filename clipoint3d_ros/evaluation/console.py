@@ -11,6 +11,19 @@ def summary(figures: Mapping[str, Any]) -> str:
     return "\n\n".join([_accuracy_table(figures), _confusion(figures), _footer(figures)])
 
 
+def bag_table(figures: Mapping[str, Any]) -> str:
+    """Each recording by itself, from the figures' `bags`."""
+    models = models_of(figures)
+    rows = [["bag", "frames", "dropped", "objects", *models]]
+    for row in figures["bags"]:
+        if row["failed"]:
+            rows.append([row["bag"], "failed", "", "", *("" for _ in models)])
+            continue
+        counts = (str(row[key]) for key in ("frames", "dropped_frames", "objects"))
+        rows.append([row["bag"], *counts, *(percent(row[model]["accuracy"]) for model in models)])
+    return aligned(rows)
+
+
 def aligned(rows: Sequence[Sequence[str]]) -> str:
     """Rows of cells in columns: the first to the left, the others to the right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]

@@ -91,7 +91,7 @@ class NodeProcess:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+            preexec_fn=end_with_parent if sys.platform == "linux" else None,
         )
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
@@ -188,8 +188,10 @@ def _free_port(port: int) -> bool:
     return True
 
 
-def _end_with_parent() -> None:
-    """In the child, before the node starts: should the replay be killed, the node must not stay behind."""
+def end_with_parent() -> None:
+    """In a child: should the replay that started it be killed, it must not stay behind. Linux only, else nothing."""
+    if sys.platform != "linux":
+        return
     import ctypes
 
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG

@@ -18,6 +18,7 @@
 | `gain` | beside the contract, null without an adapter: `accuracy`, `macro_accuracy` and `ece`, adapted less frozen; their paired 95 % `intervals` over frames; objects `mended` (frozen wrong, adapted right) and `broken` (the other way) |
 | `missed` | beside the contract: scored objects without a named class, by why: `no_cloud`, `dropped` frame, `no_segment` of their id in the answer, called `unknown` |
 | `unscored` | beside the contract: objects of `other_classes`, `nameless` in the truth, or with `no_truth`; with `objects` these are all `instances` |
+| `bags` | of `evaluate`, see `bag_rows`: each recording by itself, and why those that failed did |
 
 Accuracies are fractions of 1. An object without an answer counts as wrong. A figure over nothing is null.
 """  # noqa: E501  (table)
@@ -26,6 +27,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -86,6 +88,37 @@ def score(frames: Sequence[Frame], replayed: Replayed, unknown_below: float = 0.
         "unscored": unscored(frames, classes),
     }
     return _without_nan(figures)
+
+
+def bag_rows(
+    frames: Sequence[Frame], replayed: Replayed, bags: Sequence[Path], failed: Mapping[Path, str] | None = None
+) -> list[dict[str, Any]]:
+    """Every bag by itself: `bag`, `frames`, `dropped_frames`, `objects`, `frozen` and `adapted` accuracies, and
+    `failed`: null, or why nothing of it is in the figures.
+
+    Args:
+        bags: paths, by the number in the frames' keys. failed: {path: sentence}; they come last.
+    """
+    rows: list[dict[str, Any]] = []
+    of_bag: list[list[Frame]] = [[] for _ in bags]
+    for frame in frames:
+        of_bag[frame.key.bag].append(frame)
+    for path, own in zip(bags, of_bag, strict=True):
+        found = outcomes(own, replayed)
+        rows.append(
+            {
+                "bag": str(path),
+                "frames": sum(frame.recorded for frame in own),
+                "dropped_frames": sum(frame.recorded and frame.key not in replayed.served for frame in own),
+                "objects": len(found.truth),
+                "frozen": _accuracies(found, found.frozen),
+                "adapted": None if found.adapted is None else _accuracies(found, found.adapted),
+                "failed": None,
+            }
+        )
+    empty = dict.fromkeys(rows[0] if rows else ("bag", "failed"))
+    rows += [empty | {"bag": str(path), "failed": why} for path, why in (failed or {}).items()]
+    return _without_nan(rows)
 
 
 def windows(objects_per_frame: Sequence[int], least: int = WINDOW) -> list[slice]:

@@ -10,9 +10,10 @@ from labelled import labelled_bag, scene_folder, untrained_backbone
 
 from clipoint3d_ros.cli import main
 from clipoint3d_ros.clip.backbone import load_backbone
-from clipoint3d_ros.commands import evaluate
+from clipoint3d_ros.commands import answering, evaluate
 from clipoint3d_ros.datasets import scenes
 from clipoint3d_ros.evaluation.bags import Topics
+from clipoint3d_ros.evaluation.scoring import score
 from clipoint3d_ros.resources import asset, config_file
 
 FRAMES = [{"2": "box", "3": "can"}, {"2": "can", "5": "bottle"}, {"4": "box"}, {"7": "mug", "8": "mug"}]
@@ -115,6 +116,53 @@ def test_several_bags_are_scored_together(tmp_path, bag, backbone):
     assert (figures["objects"], figures["frames"]) == (7, 5)
 
 
+def test_bags_one_by_one_give_the_figures_of_one_run_over_all(tmp_path, bag, bundle, capsys):
+    night = [bag, labelled_bag(tmp_path / "other", FRAMES[::-1], seed=1), labelled_bag(tmp_path / "third", FRAMES[:2])]
+    words = ["--offline", "--bundle", bundle]
+    playing = answering.asked(parsed(*night, *words))
+    at_once = answering._together(night, playing)
+    figures = figures_of(tmp_path, tmp_path / "*", *words, "--work", tmp_path / "work", "--report", tmp_path / "report")
+    assert figures["bags"][0]["frozen"] != figures["bags"][1]["frozen"]
+    rows = figures.pop("bags")
+    assert but_time(figures) == but_time(score(at_once.frames, at_once.replayed))
+    assert [row["bag"] for row in rows] == [str(path) for path in night]
+    assert sum(row["objects"] for row in rows) == figures["objects"]
+    assert "Recording by recording" in (tmp_path / "report" / "index.html").read_text()
+    assert str(tmp_path / "third") in capsys.readouterr().out
+    kept = figures_of(tmp_path, tmp_path / "*", *words, "--resume", tmp_path / "work", "--jobs", "2")
+    assert kept["latency_ms"] == figures["latency_ms"], "finished bags are not played again"
+
+
+def test_a_bag_that_fails_does_not_end_the_others(tmp_path, bag, backbone, capsys):
+    broken = tmp_path / "broken.mcap"
+    broken.write_bytes(b"no bag")
+    words = [bag, broken, "--offline", "--backbone", backbone, "--json", tmp_path / "figures.json"]
+    assert main(["evaluate", *map(str, words)]) == 1
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert figures["objects"] == 6
+    assert [bool(row["failed"]) for row in figures["bags"]] == [False, True]
+    said = capsys.readouterr().err
+    assert f"failed: {broken} cannot be read" in said
+    assert f"1 of 2 bags failed and are not in the figures: {broken}" in said
+    figures_of(tmp_path, broken, tmp_path / "none", "--offline", "--backbone", backbone, code=1)
+    assert "none of the 2 bags could be answered" in capsys.readouterr().err
+
+
+def test_only_a_plain_sequence_with_a_companion_shares_its_nodes():
+    several = ["a", "b", "--adapt", "statistics"]
+    assert not answering.is_fleet(parsed(*several), 2)
+    assert answering.is_fleet(parsed(*several, "--jobs", "2"), 2)
+    assert answering.is_fleet(parsed(*several, "--work", "w"), 2)
+    assert answering.is_fleet(parsed("a", "b"), 2)
+    assert not answering.is_fleet(parsed("a"), 1)
+
+
+def parsed(*words):
+    parser = argparse.ArgumentParser()
+    evaluate.add_arguments(parser)
+    return parser.parse_args(list(map(str, words)))
+
+
 def test_own_classes_and_topics(tmp_path, backbone):
     (tmp_path / "mine.yaml").write_text("classes: [bottle, can]\n")
     bag = labelled_bag(tmp_path / "bag", FRAMES, Topics("/camera/objects", "/labels"))
@@ -171,9 +219,7 @@ def test_the_report_is_one_page_with_everything_in_it(tmp_path, bag, backbone, c
     ],
 )
 def test_the_report_says_how_the_answers_came_about(words, notes):
-    parser = argparse.ArgumentParser()
-    evaluate.add_arguments(parser)
-    assert evaluate._notes(parser.parse_args(["bag", *words])).items() >= notes.items()
+    assert evaluate._notes(parsed("bag", *words)).items() >= notes.items()
 
 
 @pytest.mark.parametrize(
@@ -186,6 +232,8 @@ def test_the_report_says_how_the_answers_came_about(words, notes):
         (["--rate", "0"], "--rate must be above 0"),
         (["--timeout", "nan"], "--timeout must be above 0"),
         (["--unknown-below", "2"], "--unknown-below must lie in"),
+        (["--jobs", "0"], "--jobs must be at least 1, but is 0"),
+        (["--jobs", "2", "--ray", "auto"], "leave one out"),
         (["--truth-topic", "/none"], "no topic /none"),
         (["--points-topic", "/ground_truth"], "not sensor_msgs"),
         (["--classes", "/no/file.yaml"], "no class file"),
@@ -217,6 +265,8 @@ def test_a_companion_starts_from_the_frozen_model_and_not_from_a_bundle(tmp_path
 def test_a_missing_bag_is_said_in_words(tmp_path, capsys):
     figures_of(tmp_path, tmp_path / "none", "--offline", code=1)
     assert "no bag at" in capsys.readouterr().err
+    figures_of(tmp_path, tmp_path / "none*", "--offline", code=1)
+    assert f"no bag matches '{tmp_path / 'none*'}'" in capsys.readouterr().err
 
 
 def test_without_ros_the_replay_says_what_to_do(tmp_path, bag, monkeypatch, capsys):
@@ -253,6 +303,16 @@ def test_the_node_and_the_offline_pipeline_give_identical_answers(tmp_path, back
     assert but_time(through_the_node) == but_time(figures_of(tmp_path, *words, "--offline"))
     at_rate = figures_of(tmp_path, *words)
     assert but_time(at_rate) == but_time(through_the_node), "2 Hz is a pace the node can bear"
+
+
+@pytest.mark.ros
+@pytest.mark.slow
+def test_nodes_side_by_side_give_what_one_gives(tmp_path, bag, backbone):
+    needs_ros()
+    words = [bag, labelled_bag(tmp_path / "other", FRAMES[::-1], seed=1), "--backbone", backbone, "--device", "cpu"]
+    side_by_side = figures_of(tmp_path, *words, "--wait", "--jobs", "2")
+    assert side_by_side["dropped_frames"] == 0
+    assert but_time(side_by_side) == but_time(figures_of(tmp_path, *words, "--offline"))
 
 
 @pytest.mark.ros

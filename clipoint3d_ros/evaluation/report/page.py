@@ -19,6 +19,7 @@ from clipoint3d_ros.evaluation.report.markup import count, figure, image, page, 
 from clipoint3d_ros.nodes.perception_config import PerceptionConfig
 
 _MOST_OTHERS = 20  # names
+_MOST_NAMES = 4  # bags in the title
 _HEADLINE = (("accuracy (micro)", "accuracy"), ("macro accuracy", "macro_accuracy"), ("calibration error (ECE)", "ece"))
 
 
@@ -46,6 +47,7 @@ def write_report(
     found, versions = outcomes(frames, replayed), timeline(frames, replayed)
     sections = [
         _headline(figures),
+        _recordings(figures),
         _over_time(found, versions),
         _calibration(found),
         _classes(figures, found),
@@ -54,8 +56,10 @@ def write_report(
         _speed(figures, frames, replayed, versions),
         _method(figures),
     ]
-    names = html.escape(", ".join(bag.path.name for bag in bags))
-    told = {"bag": ", ".join(str(bag.path) for bag in bags), **(notes or {}), "classes": ", ".join(found.classes)}
+    names = html.escape(", ".join(bag.path.name for bag in bags) if len(bags) <= _MOST_NAMES else f"{len(bags)} bags")
+    listed = ", ".join(str(bag.path) for bag in bags[:_MOST_NAMES])
+    left = f" and {len(bags) - _MOST_NAMES} more, see below" if len(bags) > _MOST_NAMES else ""
+    told = {"bag": listed + left, **(notes or {}), "classes": ", ".join(found.classes)}
     about = "<br>".join(html.escape(f"{key}: {value}") for key, value in told.items())
     path = folder / "index.html"
     head = f"<header><h1>Evaluation of {names}</h1>{soft(about)}</header>"
@@ -106,6 +110,30 @@ def _difference(gain: Mapping[str, Any], key: str) -> str:
         better = (change < 0) if key == "ece" else (change > 0)
         said = f'<span class="{"better" if better else "worse"}">{said}</span>'
     return _with_interval(said, span(gain["intervals"][key], points))
+
+
+def _recordings(figures: Mapping[str, Any]) -> str:
+    """Each bag by itself; the figures of a page that was made without `bags` have none."""
+    bags = figures.get("bags", ())
+    if len(bags) < 2:
+        return ""
+    models = models_of(figures)
+    head = ["bag", "frames", "dropped", "objects"]
+    head += [f"{title}, {model}" for title in ("accuracy", "macro") for model in models]
+    rows = [head]
+    for row in bags:
+        name = html.escape(row["bag"])
+        if row["failed"]:
+            rows.append([name, '<span class="worse">failed</span>', *[""] * (len(head) - 2)])
+            continue
+        cells = [str(row[key]) for key in ("frames", "dropped_frames", "objects")]
+        cells += [percent(row[model][key]) for key in ("accuracy", "macro_accuracy") for model in models]
+        rows.append([name, *cells])
+    failed = [row for row in bags if row["failed"]]
+    said = f"{count(len(bags) - len(failed), 'recording')} in the figures of this page"
+    said += f", {len(failed)} failed and not in them:" if failed else "."
+    why = [soft(html.escape(row["failed"])) for row in failed]
+    return section("Recording by recording", f"<p>{said}</p>", *why, table(rows))
 
 
 def _over_time(found: Outcomes, versions: Sequence[Version]) -> str:
