@@ -23,7 +23,7 @@ from typing import NamedTuple
 import pytest
 
 from clipoint3d_ros import cli
-from clipoint3d_ros.nodes.reference import MEANINGS, NODES
+from clipoint3d_ros.nodes.interface_pages import MEANINGS, NODES
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]

@@ -1,6 +1,6 @@
 """The documentation's reference pages, made from the nodes themselves.
 
-    python -m clipoint3d_ros.nodes.reference
+    python -m clipoint3d_ros.nodes.interface_pages
 
 writes docs/parameters.md from the parameters' own descriptors, and docs/topics.md from what the nodes really create:
 names, types and quality of service are asked of running nodes, what each thing is for stands here. A test holds both
@@ -20,7 +20,7 @@ from clipoint3d_ros.nodes.perception_config import PerceptionConfig
 from clipoint3d_ros.nodes.segmenter_config import SegmenterNodeConfig
 
 DOCS = Path(__file__).parents[2] / "docs"
-COMMAND = "python -m clipoint3d_ros.nodes.reference"
+COMMAND = "python -m clipoint3d_ros.nodes.interface_pages"
 NOTICE = f"<!-- Made from the code by `{COMMAND}`; do not edit. -->\n\n"
 
 # Node: its configuration, and what it does.
