@@ -128,7 +128,7 @@ def endpoints() -> dict[str, list[Endpoint]]:
         "adaptation": AdaptationNode,
     }
     context, result = rclpy.Context(), {}
-    rclpy.init(context=context, args=["--ros-args", "--log-level", "warn"])
+    rclpy.init(context=context, args=[])
     try:
         for name, make in makers.items():
             given = {"autostart": False} | ({"mode": "gradient"} if name == "adaptation" else {})

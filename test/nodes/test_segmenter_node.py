@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import threading
@@ -110,9 +111,18 @@ class Bench:
         raise AssertionError(f"{what} did not come within {seconds:g} s")
 
     def send(self, cloud, sec, nanosec=0):
+        """Publishes the cloud until the node has it: best effort may lose one, and a camera sends on."""
         header = Header(frame_id="camera_optical")
         header.stamp.sec, header.stamp.nanosec = sec, nanosec
-        self.points.publish(cloud_message(cloud, header))
+        message, before = cloud_message(cloud, header), self.received()
+        for _ in range(10):
+            self.points.publish(message)
+            with contextlib.suppress(AssertionError):
+                return self.wait(lambda: self.received() > before, "the cloud", seconds=2.0)
+        raise AssertionError("none of ten clouds reached the node")
+
+    def received(self):
+        return self.served._statistics._counts.get("received", 0)
 
     def answer(self, sec):
         heard = self.heard["segments"]
