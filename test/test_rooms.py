@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1] / PACKAGE
 ROOMS = ("commands", "evaluation", "nodes", "adaptation", "pretraining", "recognition", "datasets", "clip", "geometry")
 TOP = ("cli", "resources")  # modules beside the rooms: one starts commands, the other knows where files lie
 # Besides `nodes`: what replays bags through nodes, or times them.
-ROS_TOO = ("evaluation/replay.py", "evaluation/node_speed.py")
+ROS_TOO = ("evaluation/replay.py", "evaluation/node_speed.py", "evaluation/soak.py")
 ROS = {"rclpy", "rcl_interfaces", "tf2_ros", "launch", "launch_ros", "message_filters", "ament_index_python"}
 
 

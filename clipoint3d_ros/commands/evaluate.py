@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from clipoint3d_ros.cli import CommandError
-from clipoint3d_ros.commands import answering
+from clipoint3d_ros.commands import answering, soak_bags
 from clipoint3d_ros.evaluation.console import bag_table, summary
 from clipoint3d_ros.evaluation.files import write_whole
 from clipoint3d_ros.evaluation.scoring import bag_rows, score
@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     answering.add_model(parser)
     answering.add_replay(parser)
     answering.add_fleet(parser)
+    soak_bags.add_soak(parser)
     out = parser.add_argument_group("results")
     out.add_argument("--json", metavar="F", type=Path, help="write the figures here")
     out.add_argument("--report", metavar="DIR", type=Path, help="write a page here: figures, plots, the worst mistakes")
@@ -41,6 +42,8 @@ def run(args: argparse.Namespace) -> int:
     """Replay, score, show and write; 0 when all of it is done for every bag."""
     if not 0 <= args.unknown_below <= 1:
         raise CommandError(f"--unknown-below must lie in [0, 1], but is {args.unknown_below:g}")
+    if args.loop is not None:
+        return soak_bags.run(args, write_json)
     found = answering.answered(args)
     figures = score(found.frames, found.replayed, args.unknown_below)
     figures["bags"] = bag_rows(found.frames, found.replayed, [bag.path for bag in found.bags], found.failed)

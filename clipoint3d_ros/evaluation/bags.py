@@ -43,7 +43,8 @@ class BagError(ValueError):
 class Topics:
     """Where a labelled bag keeps its two streams.
 
-    points None takes `/segments`, or in a bag without it the only PointCloud2 topic there is.
+    points None takes `/segments`, or in a bag without it the only PointCloud2 topic there is. truth "" asks for none:
+    such a bag can be played, not scored.
     """
 
     points: str | None = None
@@ -70,6 +71,13 @@ class Cloud(NamedTuple):
     time: int
     cdr: bytes
 
+    def at(self, stamp: int) -> Cloud:
+        """The same cloud as if taken at another moment (ns)."""
+        sec, nanosec = divmod(stamp, SECOND)
+        cdr = bytearray(self.cdr)
+        struct.pack_into("<iI" if cdr[1] & 1 else ">iI", cdr, 4, sec, nanosec)
+        return Cloud(stamp, self.time, bytes(cdr))
+
 
 class LabelledBag:
     """A bag's clouds and truth, read anew at every call so that nothing large stays in memory.
@@ -88,7 +96,8 @@ class LabelledBag:
         self.points_topic = self._find_points(listing, topics.points)
         self.truth_topic = topics.truth
         self._demand(listing, self.points_topic, POINTS, "--points-topic")
-        self._demand(listing, self.truth_topic, DETECTIONS, "--truth-topic")
+        if self.truth_topic:
+            self._demand(listing, self.truth_topic, DETECTIONS, "--truth-topic")
 
     def clouds(self) -> Iterator[Cloud]:
         """The clouds in the order they were recorded."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import random
 import signal
@@ -118,6 +119,13 @@ class NodeProcess:
             told = Path(f"/proc/{self._process.pid}/stat").read_text().rsplit(")", 1)[1].split()
             return (int(told[11]) + int(told[12])) / os.sysconf("SC_CLK_TCK")
         return 0.0
+
+    def rss_mb(self) -> float:
+        """Memory it holds now, MB of 2^20 bytes; NaN once it has ended, or where the system does not tell."""
+        with contextlib.suppress(OSError, IndexError):
+            pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
+            return pages * os.sysconf("SC_PAGE_SIZE") / 2**20 or math.nan
+        return math.nan
 
     def abort(self) -> str:
         """End a node that is stuck; where each of its threads stood, beside its last words."""

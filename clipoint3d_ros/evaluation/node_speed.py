@@ -7,7 +7,6 @@ With a stub in the model's place everything from DDS to DDS is measured but the 
 
 from __future__ import annotations
 
-import os
 import struct
 import threading
 import time
@@ -238,16 +237,16 @@ class _Camera:
         with self._arrival:
             self._sent, self._answered = {}, {}
         count = max(2, round(rate * seconds))
-        cpu, start, half = _cpu_s(node.pid), time.monotonic(), 0.0
+        cpu, start, half = node.seconds(), time.monotonic(), 0.0
         for k in range(count):
             time.sleep(max(0.0, start + k / rate - time.monotonic()))
             last = self._send()
             if k == count // 2:
                 node.check()
-                half = _rss_mb(node.pid)
+                half = node.rss_mb()
         took = time.monotonic() - start
         self._await(last, _LATE_S)
-        spent = (_cpu_s(node.pid) - cpu) / count
+        spent = (node.seconds() - cpu) / count
         with self._arrival:
             sent, answered = dict(self._sent), dict(self._answered)
         latency = np.array([answered[n] - sent[n] for n in sent if n in answered]) * 1000
@@ -263,7 +262,7 @@ class _Camera:
             _percentiles(latency),
             float(np.mean(jitter)) * 1000 if jitter else 0.0,
             spent * 1000,
-            (half, _rss_mb(node.pid)),
+            (half, node.rss_mb()),
         )
 
     def stages(self) -> dict[str, float]:
@@ -314,18 +313,6 @@ def _percentiles(latency: np.ndarray) -> dict[str, float]:
         return dict.fromkeys(("p50", "p95", "p99", "max"), float("nan"))
     p50, p95, p99 = np.percentile(latency, (50, 95, 99))
     return {"p50": float(p50), "p95": float(p95), "p99": float(p99), "max": float(latency.max())}
-
-
-def _cpu_s(pid: int) -> float:
-    """Processor seconds of a process so far, all threads."""
-    with open(f"/proc/{pid}/stat") as file:
-        fields = file.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _rss_mb(pid: int) -> float:
-    with open(f"/proc/{pid}/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def table(speed: NodeSpeed) -> str:

@@ -104,7 +104,7 @@ def replay(
         if companion is not None:
             sensor.find_companion(companion, probe, config.start_timeout)
         for number, bag in enumerate(bags):
-            play = _in_step if config.wait else _at_rate
+            play = in_step if config.wait else at_rate
             play(bag.clouds(), sensor, node, config, told)
             for answers, found in ((served, sensor.answers()), (frozen, sensor.frozen_answers())):
                 answers.update({FrameKey(number, stamp): answer for stamp, answer in found.items()})
@@ -133,9 +133,10 @@ def companion_beside(
             yield node
 
 
-def _in_step(
+def in_step(
     clouds: Iterator[Cloud], sensor: Sensor, node: NodeProcess, config: ReplayConfig, told: Callable[[int], object]
 ) -> None:
+    """Each cloud after the answer to the one before."""
     sensor.begin()
     for cloud in clouds:
         sensor.send(cloud)
@@ -144,9 +145,10 @@ def _in_step(
         told(1)
 
 
-def _at_rate(
+def at_rate(
     clouds: Iterator[Cloud], sensor: Sensor, node: NodeProcess, config: ReplayConfig, told: Callable[[int], object]
 ) -> None:
+    """Each cloud when its time has come, whether or not the one before is answered."""
     sensor.begin()
     start, first, last = time.monotonic(), None, None
     for cloud in clouds:  # the next cloud is read before the sleep, so that reading does not delay it
@@ -269,6 +271,10 @@ class Sensor:
         """{stamp: the frozen model's answer} since `begin`; none without a bundle."""
         with self._arrival:
             return dict(self._frozen)
+
+    def listen(self, kind: Any, topic: str, told: Callable[[Any], None]) -> None:
+        """Take in one more topic; `told` gets each message on the listening thread."""
+        self._node.create_subscription(kind, topic, told, _ANSWERS)
 
     def close(self) -> None:
         """Leave the graph."""

@@ -382,3 +382,30 @@ def test_the_embedded_model_recognises_the_real_test_scenes(tmp_path):
     assert main(["record", "--scenes", str(folder), str(tmp_path / "bag"), "--only", "test*"]) == 0
     figures = figures_of(tmp_path, tmp_path / "bag", "--offline")
     assert figures["frozen"]["macro_accuracy"] >= 0.7
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--loop", "1", "--offline"], "--offline"),
+        (["--loop", "1", "--jobs", "2"], "leave --jobs out"),
+        (["--loop", "0"], "above 0"),
+        (["--loop", "1", "--limit", "0"], "limit"),
+    ],
+)
+def test_a_long_run_refuses_what_does_not_fit_it(bag, capsys, words, sentence):
+    needs_ros()
+    assert main(["evaluate", str(bag), *words]) == 1
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_long_run_writes_figures_and_a_page_and_needs_no_truth(tmp_path, bag, backbone, capsys):
+    needs_ros()
+    words = ["--backbone", backbone, "--device", "cpu", "--truth-topic", "/none", "--loop", "0.001", "--rate", "5"]
+    file, report = tmp_path / "soak.json", tmp_path / "report"
+    assert main(["evaluate", str(bag), *words, "--json", str(file), "--report", str(report)]) == 0
+    figures = json.loads(file.read_text())
+    assert figures["loops"] > 1
+    assert figures["frames"]["answered"] == figures["frames"]["sent"] > 0
+    assert "Memory" in (report / "index.html").read_text()
+    assert "good: nothing wrong" in capsys.readouterr().out

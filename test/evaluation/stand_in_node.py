@@ -3,7 +3,8 @@
 An even id is a box, an odd one a can; both with score 0.75. With a bundle that is version 7's answer, announced half a
 second late; the frozen model's comes 0.1 s after it and calls everything a mug. $STAND_IN makes it misbehave: "slow
 SECONDS" takes so long for each cloud, "die N" ends at the N-th, "mute" listens without answering, "broken" cannot
-configure, "skip N" leaves out every N-th cloud.
+configure, "skip N" leaves out every N-th cloud, "leak MB" keeps so much more at each, "warn TEXT" reports it once a
+second.
 """
 
 import os
@@ -12,6 +13,7 @@ import threading
 import time
 
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
@@ -30,6 +32,10 @@ class StandIn(Node):
         if KIND == "broken":
             self.get_logger().error("cannot configure: no weights here; get some")
             return
+        self.kept = []
+        if KIND == "warn":
+            self.reports = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+            self.create_timer(0.3, self.report)
         self.newest, self.count, self.arrival = None, 0, threading.Condition()
         self.bundle = self.declare_parameter("bundle", "").value
         self.answers = self.create_publisher(Detection3DArray, "~/output/detections", 10)
@@ -44,6 +50,13 @@ class StandIn(Node):
         with self.arrival:
             self.newest = cloud  # newest wins, as in the node
             self.arrival.notify()
+
+    def report(self):
+        self.count += 1
+        status = DiagnosticStatus(level=DiagnosticStatus.WARN, name=f"{self.get_fully_qualified_name()}: recognition")
+        status.message = f"{AMOUNT} {self.count}"
+        status.values = [KeyValue(key="failed", value="3"), KeyValue(key="gpu_reserved_mb", value="12.5")]
+        self.reports.publish(DiagnosticArray(status=[status]))
 
     def work(self):
         while True:
@@ -62,6 +75,8 @@ class StandIn(Node):
             os._exit(3)
         if KIND == "skip" and segments and self.count % int(AMOUNT) == 0:
             return
+        if KIND == "leak" and segments:
+            self.kept.append(b"x" * (int(AMOUNT) << 20))
         if KIND == "slow" and segments:
             time.sleep(float(AMOUNT))
         named = {s.id: "can" if int(s.id) % 2 else "box" for s in segments}

@@ -205,3 +205,18 @@ def test_an_interrupted_recording_leaves_nothing(tmp_path):
 def test_an_existing_path_is_never_written_over(tmp_path):
     with pytest.raises(BagError, match="exists already"):
         BagWriter(tmp_path)
+
+
+def test_a_cloud_at_another_time_is_the_same_but_for_its_stamp(tmp_path):
+    bag = LabelledBag(labelled_bag(tmp_path / "bag", [{"2": "box"}] * 2))
+    cloud = next(bag.clouds())
+    moved = cloud.at(1_700_000_000 * SECOND + 7)
+    before, after = bag.decode(cloud), bag.decode(moved)
+    assert (after.header.stamp.sec, after.header.stamp.nanosec) == (1_700_000_000, 7)
+    assert (after.data == before.data).all()
+    assert moved.at(cloud.stamp) == cloud
+
+
+def test_a_bag_without_truth_can_be_played_when_none_is_asked_for(tmp_path):
+    bag = LabelledBag(labelled_bag(tmp_path / "bag", [{"2": "box"}] * 2, Topics(truth="/other")), Topics(truth=""))
+    assert len(list(bag.clouds())) == 2
