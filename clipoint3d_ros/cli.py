@@ -17,6 +17,7 @@ COMMANDS = {
     "classify": "label clouds or meshes on disk",
     "record": "scene folder to labelled rosbag2",
     "evaluate": "replay labelled bags through the nodes and score them",
+    "thresholds": "propose from a labelled bag below which score each class is unknown",
     "benchmark": "accuracy tables on labelled scenes and on procedural objects",
     "bench": "time recognition against the published inference, and what each saving costs",
     "train": "adapt from labelled source objects to an unlabelled target: a bundle",

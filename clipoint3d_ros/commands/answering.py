@@ -77,11 +77,16 @@ def add_replay(parser: argparse.ArgumentParser) -> Any:
     replay.add_argument("--wait", action="store_true", help="next frame after the answer: measures accuracy, not load")
     replay.add_argument("--offline", action="store_true", help="the same pipeline without ROS")
     replay.add_argument("--timeout", metavar="S", type=float, default=30.0, help="for one answer, in s (default: 30)")
-    replay.add_argument(
+    add_topics(replay)
+    return replay
+
+
+def add_topics(group: Any) -> None:
+    """Where the bags keep clouds and truth."""
+    group.add_argument(
         "--points-topic", metavar="T", help=f"default: {POINTS_TOPIC}, else the bag's only topic of clouds"
     )
-    replay.add_argument("--truth-topic", metavar="T", default=TRUTH_TOPIC, help=f"default: {TRUTH_TOPIC}")
-    return replay
+    group.add_argument("--truth-topic", metavar="T", default=TRUTH_TOPIC, help=f"default: {TRUTH_TOPIC}")
 
 
 def add_fleet(parser: argparse.ArgumentParser) -> None:

@@ -71,6 +71,12 @@ class PerceptionConfig:
         low=0,
         high=1,
     )
+    unknown_below_class: tuple[str, ...] = parameter(
+        (),
+        "the same for single classes, in place of unknown_below: words NAME=VALUE such as mug=0.6; "
+        "`clipoint3d thresholds BAG` proposes them from a labelled bag",
+        unit="probability",
+    )
     fuse_tracks: bool = parameter(
         False, "whether an object that stands still is judged by its last sightings together, rather than by each alone"
     )
@@ -148,6 +154,7 @@ class PerceptionConfig:
             raise ParameterError("'up' is all zero; it must point against gravity, such as [0.0, 0.0, 1.0]")
         if len(set(self.classes)) < len(self.classes):
             raise ParameterError(f"'classes' names one class twice: {', '.join(self.classes)}")
+        class_thresholds(self.unknown_below_class)
 
     @property
     def classifier(self) -> ClassifierConfig:
@@ -156,6 +163,7 @@ class PerceptionConfig:
             resampling=self.resampling,
             selection=self.selection,
             unknown_below=self.unknown_below,
+            unknown_below_class=class_thresholds(self.unknown_below_class),
             max_views=self.max_views,
             precision=self.precision,
             first_views=self.first_views,
@@ -184,6 +192,29 @@ def class_source(classes: tuple[str, ...]) -> str | list[str] | None:
     if len(classes) == 1 and Path(classes[0]).suffix in (".yaml", ".yml"):
         return classes[0]
     return list(classes) or None
+
+
+def class_thresholds(words: tuple[str, ...]) -> tuple[tuple[str, float], ...]:
+    """The parameter `unknown_below_class` as pairs of a name and a number.
+
+    Raises:
+        ParameterError: a word that is not NAME=VALUE with a value from 0 to 1, or a name twice.
+    """
+    found: dict[str, float] = {}
+    for word in words:
+        name, _, value = (part.strip() for part in word.rpartition("="))
+        try:
+            number = float(value)
+        except ValueError:
+            number = -1.0
+        if not (name and 0 <= number <= 1):
+            raise ParameterError(
+                f"'unknown_below_class' has '{word}'; each must read NAME=VALUE, the value from 0 to 1, such as mug=0.6"
+            )
+        if name in found:
+            raise ParameterError(f"'unknown_below_class' names '{name}' twice")
+        found[name] = number
+    return tuple(found.items())
 
 
 def default_file() -> str:

@@ -119,7 +119,7 @@ class PerceptionNode(Lifecycle[PerceptionConfig]):
                 with timed("decide"):
                     recognitions = classifier.decide(projection, features, frozen_features)
                     if config.fuse_tracks:
-                        recognitions = self._fused(header, tracks, segments, recognitions, config)
+                        recognitions = self._fused(header, tracks, segments, recognitions, serving)
                 with timed("publish"):
                     self._publish(header, config, segments, recognitions, stand)
                     self._publish_views(header, projection, recognitions)
@@ -168,17 +168,17 @@ class PerceptionNode(Lifecycle[PerceptionConfig]):
         tracks: Sequence[int],
         segments: Sequence[Segment],
         recognitions: Sequence[Recognition],
-        config: PerceptionConfig,
+        serving: Serving,
     ) -> list[Recognition]:
         """Each answer with what was said of the same object before; the frozen model's own stays as it is."""
         stamp_s = nanoseconds(header.stamp) / 1e9
         fused = self._fusion.update(stamp_s, tracks, np.stack([answer.probabilities for answer in recognitions]))
         return [
             replace(
-                Recognition.of(row, answer.classes, answer.familiarity, config.unknown_below, answer.share),
+                Recognition.of(row, answer.classes, answer.familiarity, serving.classifier.thresholds, answer.share),
                 frozen=answer.frozen,
             )
-            if len(segment.points) >= config.min_points
+            if len(segment.points) >= serving.config.min_points
             else answer
             for segment, row, answer in zip(segments, fused, recognitions, strict=True)
         ]
@@ -331,9 +331,9 @@ class PerceptionNode(Lifecycle[PerceptionConfig]):
         adapter_set = bundle_set and bool(config.bundle or classifier.version)  # none after none is no change
         if adapter_set:
             classifier = classifier.with_bundle(config.bundle)  # of the classes that are served
-        if config.classes != serving.config.classes:
-            classifier = classifier.with_classes(config.class_source)
-        if config.classifier != serving.config.classifier:
+        if config.classes != serving.config.classes:  # with what is said of them
+            classifier = classifier.with_classes(config.class_source, config.classifier)
+        elif config.classifier != serving.config.classifier:
             classifier = classifier.with_config(config.classifier)
         self._prepare_transforms(config)
         self._config, self._serving = config, Serving(config, classifier)

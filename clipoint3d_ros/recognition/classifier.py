@@ -51,6 +51,7 @@ class ClassifierConfig:
     resampling: str = "random"  # random (a fixed subset) or farthest
     selection: str = "auto"  # sensor, entropy or all; auto is sensor where the viewpoint is known, else entropy
     unknown_below: float = 0.0  # best class's score in [0, 1] below which the answer is "unknown"
+    unknown_below_class: tuple[tuple[str, float], ...] = ()  # (class, the same in place of it where that is the best)
     max_views: int = 640  # views of one pass through the tower: the memory cap
     min_points: int = 16  # finite points below which the answer is "unknown"
     temperature: float | None = None  # divides logits; None takes the backbone's own
@@ -74,6 +75,9 @@ class ClassifierConfig:
             raise ValueError("points, max_views and min_points must be at least 1")
         if not 0 <= self.unknown_below <= 1:
             raise ValueError(f"unknown_below must lie in [0, 1], but it is {self.unknown_below}")
+        for name, value in self.unknown_below_class:
+            if not 0 <= value <= 1:
+                raise ValueError(f"unknown_below_class must lie in [0, 1], but for '{name}' it is {value}")
         if self.temperature is not None and not self.temperature > 0:
             raise ValueError(f"temperature must be above 0, but it is {self.temperature}")
 
@@ -124,6 +128,7 @@ class Classifier:
         self.backbone = backbone
         self.descriptions = descriptions
         self.config = config or ClassifierConfig()
+        self.thresholds = thresholds(self.config, descriptions.names)
         self.adapter = adapter
         self.frozen: Classifier | None = None
         if adapter is None:
@@ -200,13 +205,17 @@ class Classifier:
         """Of the live adapter; 0 where the frozen model answers."""
         return 0 if self.adapter is None else self.adapter.version
 
-    def with_classes(self, classes: str | Path | Sequence[str] | None) -> Classifier:
+    def with_classes(
+        self, classes: str | Path | Sequence[str] | None, config: ClassifierConfig | None = None
+    ) -> Classifier:
         """The same with other classes, None being those of `load`; only sentences it has not met are encoded.
 
-        Errors as in `load`.
+        Args:
+            classes: as in `load`, and so are errors.
+            config: another one that comes with them; None keeps this one's.
         """
         own = self.adapter.classes if classes is None and self.adapter is not None else read_classes(classes)
-        return Classifier(self.backbone, own, self.config, self.adapter)
+        return Classifier(self.backbone, own, config or self.config, self.adapter)
 
     def with_config(self, config: ClassifierConfig) -> Classifier:
         return Classifier(self.backbone, self.descriptions, config, self.adapter)
@@ -481,9 +490,25 @@ class Classifier:
     def _answer(self, probabilities: np.ndarray, familiar: float, usable: bool) -> Recognition:
         if usable:
             share = 0.5 if self.statistics is None else float(self.statistics.known)
-            return Recognition.of(probabilities, self.classes, familiar, self.config.unknown_below, share)
+            return Recognition.of(probabilities, self.classes, familiar, self.thresholds, share)
         even = Recognition.of(np.full(len(probabilities), 1.0), self.classes)
         return replace(even, label=UNKNOWN, score=1 - even.score)
+
+
+def thresholds(config: ClassifierConfig, classes: Sequence[str]) -> np.ndarray:
+    """(C,) the score below which each class's answer is "unknown".
+
+    Raises:
+        ValueError: the configuration names a class that is not served.
+    """
+    own = dict(config.unknown_below_class)
+    wrong = [f"'{name}'" for name in own if name not in classes]
+    if wrong:
+        raise ValueError(
+            f"unknown_below_class names {', '.join(wrong)}, but the classes are {', '.join(classes)}; leave it out, or "
+            "set both together"
+        )
+    return np.array([own.get(name, config.unknown_below) for name in classes])
 
 
 def read_classes(classes: str | Path | Sequence[str] | None) -> Descriptions:

@@ -42,16 +42,16 @@ class Recognition:
         probabilities: np.ndarray,
         classes: tuple[str, ...],
         familiarity: float = 1.0,
-        unknown_below: float = 0.0,
+        unknown_below: float | np.ndarray = 0.0,
         share: float = 0.5,
     ) -> Recognition:
         """The answer that follows from probabilities (C,), which are made to sum to 1: "unknown" where the best class's
-        score is below the threshold."""
+        score is below the threshold: one for all, or (C,) one for each."""
         probabilities = probabilities / probabilities.sum()
         best = int(probabilities.argmax())
         top = min(1.0, float(probabilities[best]) * known(familiarity, share))
         entropy = float(-(probabilities * np.log(np.maximum(probabilities, 1e-300))).sum())
-        if top < unknown_below:
+        if top < (unknown_below if np.ndim(unknown_below) == 0 else np.asarray(unknown_below)[best]):
             return cls(UNKNOWN, 1 - top, probabilities, entropy, classes, familiarity, share)
         return cls(classes[best], top, probabilities, entropy, classes, familiarity, share)
 

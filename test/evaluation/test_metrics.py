@@ -163,3 +163,14 @@ def test_auroc_interval_holds_the_area_and_narrows_with_more_objects():
     few_low, few_high = metrics.auroc_interval(known[:40], unknown[:40])
     assert high - low < 0.6 * (few_high - few_low), "ten times the objects, about a third of the width"
     assert metrics.auroc_interval(np.array([1.0, 2.0]), np.array([0.0])) == (1.0, 1.0)
+
+
+def test_wilson_s_interval_holds_the_share_and_narrows_with_objects():
+    low, high = metrics.wilson(9, 10)  # 0.596 to 0.982, as tables have it
+    assert (low, high) == pytest.approx((0.596, 0.982), abs=1e-3)
+    assert metrics.wilson(0, 5)[0] == 0
+    assert metrics.wilson(5, 5)[1] == pytest.approx(1)
+    wide, narrow = (np.subtract(*metrics.wilson(9 * k, 10 * k)[::-1]) for k in (1, 10))
+    assert narrow < wide
+    with pytest.raises(ValueError, match="no objects"):
+        metrics.wilson(0, 0)

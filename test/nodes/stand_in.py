@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from clipoint3d_ros.clip.bundle import read_meta
-from clipoint3d_ros.recognition.classifier import ClassifierConfig
+from clipoint3d_ros.recognition.classifier import ClassifierConfig, thresholds
 from clipoint3d_ros.recognition.recognition import UNKNOWN, Recognition
 
 
@@ -25,6 +25,7 @@ class StandIn:
 
     def __init__(self, classes=("can", "book", "box"), config=None):
         self.classes, self.config = tuple(classes), config or ClassifierConfig()
+        self.thresholds = thresholds(self.config, self.classes)
 
     @classmethod
     def load(
@@ -40,10 +41,10 @@ class StandIn:
             raise NotImplementedError("a stand-in has no network for a bundle to adapt")
         return self
 
-    def with_classes(self, classes):
+    def with_classes(self, classes, config=None):
         if isinstance(classes, str):
             raise FileNotFoundError(f"no class file {classes}; give a path that exists")
-        return StandIn(classes or ("can", "book", "box"), self.config)
+        return StandIn(classes or ("can", "book", "box"), config or self.config)
 
     def with_config(self, config):
         return StandIn(self.classes, dataclasses.replace(config))
@@ -87,6 +88,6 @@ class StandIn:
         chosen = 0 if height > 0.1 else min(1, len(self.classes) - 1)
         probabilities = np.full(len(self.classes), rest)
         probabilities[chosen] = 0.8
-        unknown = not usable or self.config.unknown_below > 0.8
+        unknown = not usable or self.thresholds[chosen] > 0.8
         label = UNKNOWN if unknown else self.classes[chosen]
         return Recognition(label, 0.2 if unknown else 0.8, probabilities / probabilities.sum(), 0.5, self.classes)

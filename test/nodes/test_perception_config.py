@@ -56,8 +56,18 @@ def test_classes_are_names_or_a_path(classes, source):
         ({"classes": ["mug", "mug"]}, "twice"),
         ({"selection": "some"}, "auto, sensor, entropy, all"),
         ({"unknown_below": 1.5}, "0 to 1"),
+        ({"unknown_below_class": ["mug:0.5"]}, "'mug:0.5'; each must read NAME=VALUE"),
+        ({"unknown_below_class": ["mug=1.5"]}, "0 to 1"),
+        ({"unknown_below_class": ["mug=nan"]}, "0 to 1"),
+        ({"unknown_below_class": ["=0.5"]}, "NAME=VALUE"),
+        ({"unknown_below_class": "mug=0.5, mug=0.6"}, "'mug' twice"),
     ],
 )
 def test_what_no_node_should_serve(values, words):
     with pytest.raises(ParameterError, match=words):
         changed(PerceptionConfig(), values, configured=True)
+
+
+def test_class_thresholds_are_words_of_name_and_value():
+    config = build(PerceptionConfig, {"unknown_below_class": ["tea pot = 0.25", "a=b=1", "mug=0"]})
+    assert config.classifier.unknown_below_class == (("tea pot", 0.25), ("a=b", 1.0), ("mug", 0.0))

@@ -245,6 +245,24 @@ def test_classes_change_between_frames(start):
     assert labels(peer.answer(3)) == {"5": "bottle", "9": "plate"}
 
 
+def test_thresholds_of_single_classes_change_live_and_name_classes_that_are_served(start):
+    peer = start()
+    assert peer.set(unknown_below_class=["can=0.9"]) == (True, "")
+    peer.send(scene(), 1)
+    assert labels(peer.answer(1)) == {"5": "unknown", "9": "book"}
+    successful, reason = peer.set(unknown_below_class=["cup=0.9"])
+    assert not successful
+    assert "'cup'" in reason
+    successful, reason = peer.set(classes=["bottle", "plate"])
+    assert not successful, "a threshold would be left that says nothing"
+    assert "'can'" in reason
+    peer.send(scene(), 2)
+    assert labels(peer.answer(2)) == {"5": "unknown", "9": "book"}
+    assert peer.set(unknown_below_class="") == (True, "")
+    peer.send(scene(), 3)
+    assert labels(peer.answer(3)) == {"5": "can", "9": "book"}
+
+
 def test_live_changes_are_taken_or_refused_in_words(start):
     peer = start()
     assert peer.set(unknown_below=0.9) == (True, "")

@@ -152,6 +152,22 @@ def test_unknown_below_the_threshold_the_user_sets(classifier, clouds):
     assert all(a.score == pytest.approx(1 - a.probabilities.max()) for a in answers)
 
 
+def test_a_class_s_own_threshold_holds_in_place_of_the_one_for_all(classifier, clouds):
+    plain = [answer.label for answer in classifier.classify(clouds)]
+    one = plain[0]
+    strict = classifier.with_config(ClassifierConfig(unknown_below_class=((one, 1.0),)))
+    assert [a.label for a in strict.classify(clouds)] == [UNKNOWN if label == one else label for label in plain]
+    lenient = classifier.with_config(ClassifierConfig(unknown_below=1.0, unknown_below_class=((one, 0.0),)))
+    assert [a.label for a in lenient.classify(clouds)] == [one if label == one else UNKNOWN for label in plain]
+
+
+def test_a_threshold_of_a_class_that_is_not_served_is_refused(classifier):
+    config = ClassifierConfig(unknown_below_class=(("cup", 0.5),))
+    with pytest.raises(ValueError, match="'cup', but the classes are"):
+        classifier.with_config(config)
+    assert classifier.with_classes(["cup", "plate"], config).thresholds.tolist() == [0.5, 0.0]
+
+
 def test_a_higher_temperature_makes_scores_humbler_and_keeps_labels(classifier, clouds):
     plain = classifier.classify(clouds)
     humble = classifier.with_config(ClassifierConfig(temperature=4.0)).classify(clouds)
@@ -183,7 +199,14 @@ def test_wrong_arguments_are_refused_in_words(classifier, clouds, small_model_fo
 
 @pytest.mark.parametrize(
     "settings",
-    [{"selection": "best"}, {"points": 0}, {"unknown_below": 1.5}, {"temperature": 0.0}, {"max_views": 0}],
+    [
+        {"selection": "best"},
+        {"points": 0},
+        {"unknown_below": 1.5},
+        {"unknown_below_class": (("box", -0.1),)},
+        {"temperature": 0.0},
+        {"max_views": 0},
+    ],
 )
 def test_a_configuration_that_cannot_be_is_refused(settings):
     with pytest.raises(ValueError, match=r"must|none of"):
