@@ -115,4 +115,6 @@ def _replay(scenes: list, out: Path) -> int:
     shutil.rmtree(bag, ignore_errors=True)
     print("\nthe same scenes as a rosbag, through the perception node over DDS:")
     record(bag, scenes)
-    return cli.main(["evaluate", str(bag), "--wait", "--json", str(out / "figures.json")])
+    return cli.main(
+        ["evaluate", str(bag), "--wait", "--json", str(out / "figures.json"), "--report", str(out / "report")]
+    )

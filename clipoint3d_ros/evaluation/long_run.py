@@ -172,7 +172,7 @@ def summary(found: Mapping[str, Any]) -> str:
     """The figures as text for a terminal."""
     frames, latency, versions = found["frames"], found["latency_ms"], found["adapter_versions"]
     lines = [
-        f"{_time(found['hours'])} of {_time(found['asked_hours'])}, {found['ended']}: {found['loops']} loops, "
+        f"{duration(found['hours'])} of {duration(found['asked_hours'])}, {found['ended']}: {found['loops']} loops, "
         f"the clock jumped back {found['jumps_back']} times",
         f"frames: {frames['sent']} sent, {frames['answered']} answered, {frames['missed']} missed",
         "latency p50 / p99: "
@@ -192,13 +192,20 @@ def summary(found: Mapping[str, Any]) -> str:
         for name, one in found[kind].items():
             cells = (number(one[key]) for key in ("start_mb", "end_mb", "most_mb", "slope_mb_h"))
             rows.append([f"{name}{title}", *cells, one["verdict"]])
-    lines += ["", aligned(rows), f"limit {found['limit_mb_h']:g} MB/h, after {_time(found['warm_up_h'])} of warm-up"]
+    lines += ["", aligned(rows), f"limit {found['limit_mb_h']:g} MB/h, after {duration(found['warm_up_h'])} of warm-up"]
     if found["warnings"]:
         lines.append("")
         listed = list(found["warnings"].items())
         lines += [f"diagnostics warned {times} times: {said}" for said, times in listed[:_KINDS]]
         lines += [f"… and {len(listed) - _KINDS} other warnings"] if len(listed) > _KINDS else []
     return "\n".join([*lines, "", f"{'good' if found['good'] else 'NOT GOOD'}: {found['verdict']}"])
+
+
+def duration(hours: float) -> str:
+    """Hours in the unit that suits them."""
+    if hours >= 1:
+        return f"{hours:.4g} h"
+    return f"{60 * hours:.3g} min" if hours >= 1 / 60 else f"{3600 * hours:.3g} s"
 
 
 def number(value: float | None) -> str:
@@ -222,7 +229,7 @@ def _memory(run: LongRun, kind: str) -> dict[str, Growth]:
 
 def _troubles(run: LongRun, rss: Mapping[str, Growth], gpu: Mapping[str, Growth]) -> list[str]:
     """A sentence for each thing that is wrong."""
-    found = [f"after {_time(run.hours)} {run.died}"] if run.died else []
+    found = [f"after {duration(run.hours)} {run.died}"] if run.died else []
     for kind, memories in (("memory", rss), ("GPU memory", gpu)):
         found += [
             f"{name}'s {kind} grows by {one.slope_mb_h:.1f} MB/h, above the limit of {run.limit_mb_h:g}"
@@ -262,12 +269,6 @@ def _as_json(sample: Sample) -> dict[str, Any]:
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
     return {name: finite(value) for name, value in sample._asdict().items()}
-
-
-def _time(hours: float) -> str:
-    if hours >= 1:
-        return f"{hours:.4g} h"
-    return f"{60 * hours:.3g} min" if hours >= 1 / 60 else f"{3600 * hours:.3g} s"
 
 
 def _pair(part: Mapping[str, float | None]) -> str:

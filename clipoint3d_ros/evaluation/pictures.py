@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 from clipoint3d_ros.datasets.scenes import FIRST_OBJECT, Scene
 from clipoint3d_ros.recognition.recognition import Recognition
 
+_LETTERS = 84  # of a label's size that the picture is wide
+_LINE = 2.6  # letters' width that a label is high
 RIGHT, WRONG, PLAIN = "#0a7d32", "#c02020", "#202020"
 
 
@@ -30,17 +32,16 @@ def draw_scene(path: Path, scene: Scene, answers: Mapping[int, Recognition]) -> 
     axes = figure.subplots()
     axes.imshow(np.where(objects, np.nan, depth), cmap="Greys", vmin=near * 0.5, vmax=far * 2.5)
     axes.imshow(np.where(objects, depth, np.nan), cmap="viridis_r", vmin=near, vmax=far)
-    for key, answer in answers.items():
-        mask = scene.instance == key
-        if not mask.any():
-            continue
-        colour = _colour(answer, scene.classes.get(key))
-        axes.contour(mask, levels=[0.5], colors=[colour], linewidths=1.4)
-        rows, columns = np.nonzero(mask)
+    outlines = {key: scene.instance == key for key in answers}
+    shown = {key: answers[key] for key, mask in outlines.items() if mask.any()}
+    said = {key: f"{answer.label} {answer.score:.0%}" for key, answer in shown.items()}
+    for key, (x, y) in _apart(said, outlines, scene.instance.shape[1] / _LETTERS).items():
+        colour = _colour(shown[key], scene.classes.get(key))
+        axes.contour(outlines[key], levels=[0.5], colors=[colour], linewidths=1.4)
         axes.text(
-            float(np.median(columns)),
-            float(rows.min()) - 6,
-            f"{answer.label} {answer.score:.0%}",
+            x,
+            y,
+            said[key],
             color="white",
             ha="center",
             va="bottom",
@@ -49,6 +50,33 @@ def draw_scene(path: Path, scene: Scene, answers: Mapping[int, Recognition]) -> 
         )
     axes.set_axis_off()
     figure.savefig(path, bbox_inches="tight", pad_inches=0.05)
+
+
+def _apart(
+    words: Mapping[int, str], outlines: Mapping[int, np.ndarray], letter: float
+) -> dict[int, tuple[float, float]]:
+    """Where each object's words stand, (x, y) pixels of the middle of their lower edge: above it, and as much higher as
+    they need to hide no others.
+
+    Args:
+        words: {instance id: text}. outlines: {instance id: (H, W) mask}, none of them empty.
+        letter: pixels across a letter.
+    """
+    found: dict[int, tuple[float, float]] = {}
+    taken: list[tuple[float, float, float]] = []  # middle, lower edge, half the width
+    height = _LINE * letter
+    tops = {key: np.nonzero(outlines[key]) for key in words}
+    for key in sorted(words, key=lambda key: -int(tops[key][0].min())):  # the lowest keep their place
+        x, y = float(np.median(tops[key][1])), float(tops[key][0].min()) - 6
+        half = (len(words[key]) + 1) * letter / 2
+        for _ in range(len(taken)):
+            hidden = [row for a, row, b in taken if abs(a - x) < b + half and abs(row - y) < height]
+            if not hidden:
+                break
+            y = min(hidden) - height
+        taken.append((x, y, half))
+        found[key] = x, y
+    return found
 
 
 def draw_views(path: Path, views: np.ndarray, answers: Sequence[Recognition], truths: Sequence[str | None]) -> None:

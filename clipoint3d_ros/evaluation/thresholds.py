@@ -88,8 +88,8 @@ def named(frames: Sequence[Frame], replayed: Replayed) -> Named:
                 called = metrics.NONE if answer is None else place.get(answer.label, metrics.NONE)
                 score = 0.0 if answer is None else answer.score
                 rows.append((called, score, place.get(known.name, metrics.NONE), number))
-    called, score, truth, number = np.array(rows, float).reshape(-1, 4).T
-    return Named(called.astype(int), score, truth.astype(int), number.astype(int))
+    columns = np.array(rows, float).reshape(-1, 4).T
+    return Named(columns[0].astype(int), columns[1], columns[2].astype(int), columns[3].astype(int))
 
 
 def propose(found: Named, classes: Sequence[str], wanted: Wanted) -> list[Proposal]:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from clipoint3d_ros.evaluation.console import aligned
 from clipoint3d_ros.evaluation.files import write_whole
-from clipoint3d_ros.evaluation.long_run import number
+from clipoint3d_ros.evaluation.long_run import duration, number
 from clipoint3d_ros.evaluation.report.markup import figure, page, section, soft, table
 
 _WIDTH = 9.0  # inches
@@ -79,7 +79,7 @@ def latency_over_time(found: Mapping[str, Any]) -> Figure:
 
 
 def _title(found: Mapping[str, Any]) -> str:
-    return f"{found['hours']:.3g} hours in a loop"
+    return f"{duration(found['hours'])} in a loop"
 
 
 def _headline(found: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from io import BytesIO
 
 from matplotlib.figure import Figure
@@ -16,6 +16,7 @@ from PIL import Image
 _DPI = 160
 _PLAIN_DPI = 96  # a browser's pixels per inch: pictures are shown at their nominal size, and sharp on dense screens
 _STYLE = """
+html { color-scheme: light dark }
 :root { --ink: #1d2530; --soft: #66707d; --line: #dfe3e8; --better: #1c7a3d; --worse: #b3261e }
 * { box-sizing: border-box }
 body { font: 15px/1.55 system-ui, sans-serif; margin: 0; color: var(--ink); background: #f3f5f7 }
@@ -33,6 +34,22 @@ th { font-weight: 600; color: var(--soft) } th:first-child, td:first-child { tex
 .big td { font-size: 1.05rem } .interval { color: var(--soft); font-size: .85rem; display: block }
 .pair { display: flex; flex-wrap: wrap; gap: 0 3rem } .object { border-top: 1px solid var(--line); padding: .5rem 0 }
 .object p { margin: 0 0 .3rem } .object b { font-weight: 600 }
+details summary { cursor: pointer } .list { columns: 14rem; margin: .4rem 0; padding: 0; list-style: none }
+td.words, th.words, .soft, h1, li { overflow-wrap: anywhere }
+td.words { white-space: normal; min-width: 8rem; max-width: 18rem }
+figure { overflow-x: auto } pre { font-size: .85rem; margin: .4rem 0 } figure img { border-radius: 4px }
+@media (max-width: 40rem) {
+  main { padding: .6rem .5rem 2rem } section, header { padding: .7rem .8rem .8rem } h1 { font-size: 1.3rem }
+  th, td { padding: .28rem .45rem } .interval { white-space: normal }
+  td.words { min-width: 6rem } th { white-space: normal }
+  td.words:not(:first-child) { white-space: nowrap; max-width: none }
+  figure img { max-width: none; width: auto; height: auto; max-height: 26rem; min-width: 34rem }
+}
+@media screen and (prefers-color-scheme: dark) {
+  :root { --ink: #e4e8ed; --soft: #9aa5b1; --line: #343c46; --better: #5fce85; --worse: #ff8a80 }
+  body { background: #12161b } section, header { background: #1b2128 }
+  img { background: #fff; border-radius: 4px } figure img { padding: 4px }
+}
 @media print { body { background: #fff } section, header { border: 0; padding: 0 } .object { break-inside: avoid } }
 """
 
@@ -56,15 +73,25 @@ def soft(text: str) -> str:
     return f'<p class="soft">{text}</p>' if text else ""
 
 
+def folded(title: str, names: Sequence[str]) -> str:
+    """A list of plain names that opens when asked to."""
+    entries = "".join(f"<li>{html.escape(name)}</li>" for name in names)
+    return f'<details class="soft"><summary>{html.escape(title)}</summary><ul class="list">{entries}</ul></details>'
+
+
 def count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def table(rows: Sequence[Sequence[str]], kind: str = "") -> str:
-    """The first row is the head."""
+def table(rows: Sequence[Sequence[str]], kind: str = "", words: Collection[int] = (0,)) -> str:
+    """The first row is the head; `words` are the columns whose cells may be broken into lines."""
+
+    def line(row: Sequence[str], tag: str) -> str:
+        kinds = (' class="words"' if column in words else "" for column in range(len(row)))
+        return "<tr>" + "".join(f"<{tag}{of}>{cell}</{tag}>" for of, cell in zip(kinds, row, strict=True)) + "</tr>"
+
     head, *body = rows
-    lines = ["<tr>" + "".join(f"<th>{cell}</th>" for cell in head) + "</tr>"]
-    lines += ["<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in body]
+    lines = [line(head, "th"), *(line(row, "td") for row in body)]
     named = f' class="{kind}"' if kind else ""
     return f'<div class="wide"><table{named}>' + "".join(lines) + "</table></div>"
 

@@ -15,11 +15,12 @@ from clipoint3d_ros.evaluation.console import models_of, percent, points, span
 from clipoint3d_ros.evaluation.files import write_whole
 from clipoint3d_ros.evaluation.outcomes import Outcomes, Scored, Version, answer_to, outcomes, timeline
 from clipoint3d_ros.evaluation.report import mistakes, plots
-from clipoint3d_ros.evaluation.report.markup import count, figure, image, page, section, soft, table
+from clipoint3d_ros.evaluation.report.markup import count, figure, folded, image, page, section, soft, table
 from clipoint3d_ros.nodes.perception_config import PerceptionConfig
 
 _MOST_OTHERS = 20  # names
 _MOST_NAMES = 4  # bags in the title
+_MOST_CLASSES = 12  # named there
 _HEADLINE = (("accuracy (micro)", "accuracy"), ("macro accuracy", "macro_accuracy"), ("calibration error (ECE)", "ece"))
 
 
@@ -59,10 +60,12 @@ def write_report(
     names = html.escape(", ".join(bag.path.name for bag in bags) if len(bags) <= _MOST_NAMES else f"{len(bags)} bags")
     listed = ", ".join(str(bag.path) for bag in bags[:_MOST_NAMES])
     left = f" and {len(bags) - _MOST_NAMES} more, see below" if len(bags) > _MOST_NAMES else ""
-    told = {"bag": listed + left, **(notes or {}), "classes": ", ".join(found.classes)}
+    many = len(found.classes) > _MOST_CLASSES
+    told = {"bag": listed + left, **(notes or {}), **({} if many else {"classes": ", ".join(found.classes)})}
+    classes = folded(f"{len(found.classes)} classes", found.classes) if many else ""
     about = "<br>".join(html.escape(f"{key}: {value}") for key, value in told.items())
     path = folder / "index.html"
-    head = f"<header><h1>Evaluation of {names}</h1>{soft(about)}</header>"
+    head = f"<header><h1>Evaluation of {names}</h1>{soft(about)}{classes}</header>"
     write_whole(path, page(f"Evaluation of {names}", [head, *sections]))
     return path
 
@@ -179,7 +182,7 @@ def _classes(figures: Mapping[str, Any], found: Outcomes) -> str:
             change = None if row["frozen"] is None else row["adapted"] - row["frozen"]
             cells.append("-" if change is None else _coloured(change))
         rows.append([html.escape(name), str(row["n"]), *cells, html.escape(_taken_for(found, index))])
-    parts = [table(rows), figure(plots.confusion_matrices(found), "confusion matrices")]
+    parts = [table(rows, words=(0, len(rows[0]) - 1)), figure(plots.confusion_matrices(found), "confusion matrices")]
     return section("Class by class", *parts, soft("Rows: the truth. Colour: the share of the row."))
 
 

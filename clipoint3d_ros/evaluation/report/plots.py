@@ -18,6 +18,8 @@ COLOURS = {"frozen": "#5a6b7f", "adapted": "#d06a10"}
 _BETTER, _WORSE, _MARK = "#2a8f4c", "#c02020", "#1f5fa8"
 _FEWEST = 8  # objects; a running accuracy over fewer says nothing
 _WIDTH = 9.0  # inches
+_SIDE_BY_SIDE = 12  # classes; more of them need the whole width
+_LONGEST = 26  # letters of a class at an axis
 _APART = 0.045  # of the axis, between the names of two versions
 
 
@@ -76,9 +78,11 @@ def reliability_diagram(found: Outcomes) -> Figure:
 def confusion_matrices(found: Outcomes) -> Figure:
     """Counts of each model, coloured by the share of their row; the last column holds objects without a named class."""
     models = dict(_models(found))
-    side = 1.5 + 0.42 * len(found.classes)
-    figure = Figure(figsize=((side + 0.6) * len(models), side), layout="constrained")
-    for axes, (name, of) in zip(figure.subplots(1, len(models), squeeze=False)[0], models.items(), strict=True):
+    many = len(found.classes) > _SIDE_BY_SIDE  # then one above the other, each as wide as the page
+    side = _WIDTH if many else 1.5 + 0.42 * len(found.classes)
+    rows, columns = (len(models), 1) if many else (1, len(models))
+    figure = Figure(figsize=((side + 0.6 * (not many)) * columns, side * rows), layout="constrained")
+    for axes, (name, of) in zip(figure.subplots(rows, columns, squeeze=False).flat, models.items(), strict=True):
         _confusion(axes, found, of)
         axes.set_title(name)
     return figure
@@ -168,7 +172,8 @@ def _stream_time(axes: Axes, found: Outcomes) -> None:
     above = axes.secondary_xaxis("top")
     places = np.unique(np.linspace(0, len(times) - 1, 7).round().astype(int))
     digits = 0 if np.ptp(times) > 60 else 1
-    above.set_xticks(places, [f"{times[place]:.{digits}f} s" for place in places])
+    first = {f"{times[place]:.{digits}f} s": place for place in reversed(places)}  # few frames would repeat themselves
+    above.set_xticks(list(first.values()), list(first))
     above.tick_params(labelsize="small", length=2)
     for side in above.spines.values():
         side.set_visible(False)
@@ -196,14 +201,20 @@ def _confusion(axes: Axes, found: Outcomes, of: Verdicts) -> None:
         counts = counts[:, :-1]
     share = counts / np.maximum(totals, 1)[:, None]
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    letters = 8.5 if size <= _SIDE_BY_SIDE else max(4.0, min(8.5, 280 / size))
     for row, column in np.argwhere(counts > 0):
         colour = "white" if share[row, column] > 0.55 else "#202020"
-        axes.text(column, row, f"{counts[row, column]}", ha="center", va="center", color=colour, fontsize="small")
-    names = [*found.classes, "none"][: counts.shape[1]]
-    axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
-    axes.set_yticks(range(size), found.classes)
+        axes.text(column, row, f"{counts[row, column]}", ha="center", va="center", color=colour, fontsize=letters)
+    names = [_short(name) for name in (*found.classes, "none")][: counts.shape[1]]
+    steep = {"rotation": 90} if size > _SIDE_BY_SIDE else {"rotation": 45, "ha": "right"}
+    axes.set_xticks(range(len(names)), names, fontsize=letters, **steep)
+    axes.set_yticks(range(size), names[:size], fontsize=letters)
     axes.set_xlabel("answer")
     axes.set_ylabel("truth")
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
 
 
 def _quiet(axes: Axes) -> None:

@@ -108,3 +108,22 @@ def test_a_single_frame_can_be_drawn(per_frame, paired):
     for draw in (lambda: plots.accuracy_over_time(found, versions), lambda: plots.reliability_diagram(found)):
         draw().canvas.draw()
     plots.confusion_matrices(found).canvas.draw()
+
+
+def test_the_stream_s_time_is_not_said_twice_of_few_frames():
+    found, versions = stream(count=2, per_frame=8)
+    figure = plots.accuracy_over_time(found, versions)
+    figure.canvas.draw()
+    (above,) = figure.axes[0].child_axes
+    assert sorted(text.get_text() for text in above.get_xticklabels()) == ["0.0 s", "0.5 s"]
+
+
+def test_many_classes_stand_one_matrix_above_the_other_with_names_cut_short():
+    names = [f"class number {i}" for i in range(41)] + ["an object with a name that goes on and on"]
+    frames = [Frame(FrameKey(0, i), float(i), (TrueObject("2", names[i]),)) for i in range(42)]
+    answers = answered(frames, [{"2": name} for name in names])
+    figure = plots.confusion_matrices(outcomes(frames, Replayed(tuple(names), answers, answers)))
+    above, below = figure.axes
+    assert above.get_position().y0 > below.get_position().y0
+    assert figure.get_size_inches()[0] == 9
+    assert max(len(text.get_text()) for text in above.get_yticklabels()) == 26
