@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import shutil
+import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -53,8 +54,13 @@ OPTIONAL = (
     ("onnx", "onnx", "'export' and 'runtime: onnxruntime'"),
     ("onnxruntime", "onnxruntime", "'runtime: onnxruntime'"),
 )
+MEMORY_MB = 3000  # of a computer, free: perception and a companion hold about 1400 each with the embedded model
+GPU_MB = 1000  # free on a GPU
 LIVE_MB, STATE_MB = 128, 512  # free space that is enough in shared memory, and on disk
 RECEIVE_MB = 8  # of a socket's buffer; DDS over UDP loses clouds of some megabytes in the usual 0.2
+JETPACKS = {"R32": "4", "R35": "5", "R36": "6", "R38": "7"}  # by Linux for Tegra's release
+TEGRA = Path("/etc/nv_tegra_release")
+MEMINFO, CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 # A type of each package, whose compiled part is loaded too: a package can be there and still not be usable.
 TYPES = (
     "sensor_msgs/msg/PointCloud2",
@@ -106,7 +112,16 @@ def run(args: argparse.Namespace) -> int:
 
 def examine(needs_ros: bool = False) -> list[Row]:
     """All rows. What only the nodes need is a NOTE, not MISSING, unless `needs_ros`."""
-    checks: tuple[Callable[[], Iterator[Row]], ...] = (_python, _torch, _libraries, _models, _classes, _folders, _ros)
+    checks: tuple[Callable[[], Iterator[Row]], ...] = (
+        _python,
+        _computer,
+        _torch,
+        _libraries,
+        _models,
+        _classes,
+        _folders,
+        _ros,
+    )
     rows = [row for check in checks for row in check()]
     if needs_ros:
         return rows
@@ -133,6 +148,50 @@ def _python() -> Iterator[Row]:
         yield Row("Python", NOTE, found, "tested with 3.10, 3.11 and 3.12; other versions may lack wheels")
 
 
+def _computer() -> Iterator[Row]:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    yield Row("processor", OK, f"{platform.machine()}, {cores} cores for this program")
+    known = _memory()
+    if known is not None:
+        free, total = known
+        advice = ""
+        if free < MEMORY_MB:
+            advice = (
+                f"perception with a companion takes up to {MEMORY_MB} MB: stop other programs, give the container more "
+                "memory, or leave 'adaptation' off"
+            )
+        yield Row("memory", NOTE if advice else OK, f"{free:.0f} MB free of {total:.0f}", advice)
+    if _is_jetson():
+        yield _jetpack()
+
+
+def _memory() -> tuple[float, float] | None:
+    """(free, all) MB that this program can have: the computer's, or the container's where that has less."""
+    try:
+        rows = dict(line.split(":", 1) for line in MEMINFO.read_text().splitlines())
+        free, total = (float(rows[name].split()[0]) / 1024 for name in ("MemAvailable", "MemTotal"))
+    except (OSError, KeyError, ValueError):
+        return None
+    with contextlib.suppress(OSError, ValueError):  # "max" where there is no limit
+        limit, held = (float((CGROUP / f"memory.{name}").read_text()) / 2**20 for name in ("max", "current"))
+        return min(free, limit - held), min(total, limit)
+    return free, total
+
+
+def _jetpack() -> Row:
+    """NVIDIA's system, whose torch and TensorRT only fit each other, and how much power it may take."""
+    release = TEGRA.read_text().partition(", GCID")[0].lstrip("# ").strip()
+    pack = JETPACKS.get(release.partition(" ")[0], "of unknown version")
+    found = f"{pack}, L4T {release}"
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        told = subprocess.run(["nvpmodel", "-q"], capture_output=True, text=True, timeout=10).stdout
+        mode = next((line.partition(":")[2].strip() for line in told.splitlines() if "Power Mode" in line), "")
+        if mode:
+            slow = "" if mode.startswith("MAXN") else "slower than it can be: sudo nvpmodel -m 0 && sudo jetson_clocks"
+            return Row("JetPack", NOTE if slow else OK, f"{found}, power mode {mode}", slow)
+    return Row("JetPack", OK, found)
+
+
 def _torch() -> Iterator[Row]:
     torch, why = _import("torch")
     if torch is None:
@@ -144,6 +203,9 @@ def _torch() -> Iterator[Row]:
         kind = "Jetson, " if _is_jetson() else ""
         memory = device.total_memory / 2**30
         yield Row("device", OK, f"{kind}{device.name}, {memory:.0f} GiB, CUDA {torch.version.cuda}")
+        free = torch.cuda.mem_get_info(0)[0] / 2**20
+        advice = f"less than {GPU_MB} MB: stop other programs, or set 'max_views' lower" if free < GPU_MB else ""
+        yield Row("device memory", NOTE if advice else OK, f"{free:.0f} MB free", advice)
         bf16 = torch.cuda.is_bf16_supported()
     else:
         advice = ""
@@ -177,6 +239,19 @@ def _libraries() -> Iterator[Row]:
             yield Row(distribution, NOTE, f"{why}; optional, for {use}", f"pip install {distribution}")
         else:
             yield Row(distribution, OK, str(getattr(module, "__version__", "")) or _version(distribution))
+            if name == "onnxruntime":
+                yield from _runs_on_gpu(module)
+
+
+def _runs_on_gpu(onnxruntime: ModuleType) -> Iterator[Row]:
+    """What 'runtime: onnxruntime' would run on, where there is a GPU to run on."""
+    torch, _ = _import("torch")
+    if torch is None or not torch.cuda.is_available():
+        return
+    kinds = [name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers()]
+    there = "CUDA" in kinds
+    advice = "" if there else "this onnxruntime runs on the processor only: pip install onnxruntime-gpu in its place"
+    yield Row("onnxruntime on the GPU", OK if there else NOTE, ", ".join(kinds), advice)
 
 
 def _models() -> Iterator[Row]:
@@ -249,6 +324,7 @@ def _ros() -> Iterator[Row]:
     yield Row("ROS 2", OK, distro or f"wheels, rclpy {wheel}", scope=ROS)
     middleware = _middleware()
     yield Row("RMW", OK if middleware else MISSING, middleware or "none can be loaded", scope=ROS)
+    yield Row("ROS_DOMAIN_ID", OK, os.environ.get("ROS_DOMAIN_ID") or "0 (not set)", scope=ROS)
     yield from _messages(distro)
     for name, without in INSTALLATION.items():
         module, _ = _import(name)
@@ -298,6 +374,16 @@ def _discovery() -> Iterator[Row]:
     if os.environ.get(name, "").upper() == "LOCALHOST":
         advice = f"export {name}=SUBNET (and a ROS_DOMAIN_ID of your own): kept to this machine, large clouds are lost"
         yield Row(name, NOTE, "LOCALHOST", advice, ROS)
+    name = "ROS_LOCALHOST_ONLY"
+    if os.environ.get(name, "0") not in ("", "0"):
+        yield Row(
+            name, NOTE, os.environ[name], f"unset {name}: it keeps discovery to this machine, with the same loss", ROS
+        )
+    for name in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
+        if file := os.environ.get(name):
+            found = file if Path(file).is_file() else f"{file}, which is not there"
+            advice = "transports it names go before FASTDDS_BUILTIN_TRANSPORTS: try without it if clouds are lost"
+            yield Row(name, NOTE, found, advice, ROS)
 
 
 def _receive_buffer() -> Iterator[Row]:
@@ -341,7 +427,7 @@ def _version(distribution: str) -> str:
 
 
 def _is_jetson() -> bool:
-    return Path("/etc/nv_tegra_release").exists()
+    return TEGRA.exists()
 
 
 def _jetson_torch() -> str:

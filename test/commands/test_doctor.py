@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -160,3 +161,56 @@ def test_other_middlewares_are_asked_for_the_system_s_buffer(monkeypatch):
     found = states()
     assert "net.core.rmem_max" in found
     assert ENVIRONMENT not in found
+
+
+def row_of(part, rows):
+    return next(row for row in rows if row.part == part)
+
+
+def test_memory_is_the_container_s_where_that_has_less(tmp_path, monkeypatch):
+    (tmp_path / "meminfo").write_text("MemTotal: 16777216 kB\nMemFree: 1 kB\nMemAvailable: 8388608 kB\n")
+    monkeypatch.setattr(doctor, "MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(doctor, "CGROUP", tmp_path)
+    assert row_of("memory", doctor._computer())[1:3] == (doctor.OK, "8192 MB free of 16384")
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory.current").write_text(f"{1 << 30}\n")
+    assert row_of("memory", doctor._computer()).state == doctor.OK
+    (tmp_path / "memory.max").write_text(f"{3 << 30}\n")
+    row = row_of("memory", doctor._computer())
+    assert row[1:3] == (doctor.NOTE, "2048 MB free of 3072")
+    assert "container" in row.advice
+
+
+def test_a_jetson_names_its_jetpack_and_a_slow_power_mode(tmp_path, monkeypatch):
+    (tmp_path / "release").write_text("# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic\n")
+    monkeypatch.setattr(doctor, "TEGRA", tmp_path / "release")
+    (tmp_path / "nvpmodel").write_text("#!/bin/sh\necho 'NV Power Mode: 15W'\n")
+    (tmp_path / "nvpmodel").chmod(0o755)
+    monkeypatch.setenv("PATH", "")
+    assert row_of("JetPack", doctor._computer()).found == "6, L4T R36 (release), REVISION: 4.3"
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    row = row_of("JetPack", doctor._computer())
+    assert row.state == doctor.NOTE
+    assert row.found.endswith("power mode 15W")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("ROS_LOCALHOST_ONLY", "1"), ("FASTDDS_DEFAULT_PROFILES_FILE", "/no/such.xml")],
+)
+def test_settings_that_go_before_the_transports_are_noted(monkeypatch, name, value):
+    monkeypatch.delenv(name, raising=False)
+    assert name not in {row.part for row in doctor._discovery()}
+    monkeypatch.setenv(name, value)
+    row = row_of(name, doctor._discovery())
+    assert row.state == doctor.NOTE
+    assert row.advice
+
+
+def test_an_onnxruntime_without_cuda_is_noted_beside_a_gpu(monkeypatch):
+    gpu = SimpleNamespace(cuda=SimpleNamespace(is_available=lambda: True))
+    monkeypatch.setattr(doctor, "_import", lambda name: (gpu, ""))
+    for providers, state in ((["CPU"], doctor.NOTE), (["CUDA", "CPU"], doctor.OK)):
+        names = [f"{name}ExecutionProvider" for name in providers]
+        runtime = SimpleNamespace(get_available_providers=lambda names=names: names)
+        assert row_of("onnxruntime on the GPU", doctor._runs_on_gpu(runtime)).state == state
