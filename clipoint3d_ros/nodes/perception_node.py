@@ -271,8 +271,9 @@ class PerceptionNode(Lifecycle[PerceptionConfig]):
             config=config.classifier,
             patches=config.patches,
         )
-        warm = np.random.default_rng(0).normal(size=(2, config.points, 3)).astype(np.float32)
-        classifier.classify(list(warm))  # the first pass allocates and tunes; no sensor should wait for that
+        warm = np.random.default_rng(0).normal(size=(16, config.points, 3)).astype(np.float32)
+        for count in (1, 2, 4, 8, 16) if config.graphs else (2,):
+            classifier.classify(list(warm[:count]))  # first passes allocate and tune; no sensor should wait for that
         finish(classifier.device)
         took = time.monotonic() - start
         self.get_logger().info(
