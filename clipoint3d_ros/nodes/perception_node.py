@@ -369,6 +369,14 @@ class PerceptionNode(CloudNode[PerceptionConfig]):
             classifier = self._serving.classifier
             self._vision_info.publish(vision_info(stamp, classifier.name, where, classifier.version))
 
+    def _troubles(self) -> dict[str, str]:
+        troubles = super()._troubles()
+        if troubles["unanswered"] and self._awaits_boxes():
+            troubles["unanswered"] += (
+                f"; they wait for boxes of their stamp on {self._inputs[1].topic_name if self._inputs else '~/input/boxes'}"
+            )
+        return troubles
+
     @property
     def _loaded(self) -> bool:
         return self._serving is not None
