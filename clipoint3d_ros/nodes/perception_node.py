@@ -372,9 +372,8 @@ class PerceptionNode(CloudNode[PerceptionConfig]):
     def _troubles(self) -> dict[str, str]:
         troubles = super()._troubles()
         if troubles["unanswered"] and self._awaits_boxes():
-            troubles["unanswered"] += (
-                f"; they wait for boxes of their stamp on {self._inputs[1].topic_name if self._inputs else '~/input/boxes'}"
-            )
+            topic = self._inputs[1].topic_name if self._inputs else "~/input/boxes"
+            troubles["unanswered"] += f"; they wait for boxes of their stamp on {topic}"
         return troubles
 
     @property

@@ -1,5 +1,7 @@
-"""What nodes that take clouds say of old ones, stamps of the future, silence and lateness; asked of perception, over real
-DDS, with a classifier that needs no model."""
+"""What nodes that take clouds say of old ones, stamps of the future, silence and lateness.
+
+Asked of perception, over real DDS, with a classifier that needs no model.
+"""
 
 from __future__ import annotations
 
