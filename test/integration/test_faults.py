@@ -84,10 +84,10 @@ def simple(monkeypatch):
 
 
 def test_a_flood_of_clouds_is_answered_by_the_newest_and_takes_no_memory(simple):
-    """Two hundred clouds of a quarter of a camera's size a second, to a node that answers forty."""
+    """Two hundred clouds of a quarter of a camera's size a second, to a node that answers twenty."""
     seconds, rate, cloud = 4.0, 200, image_scene(240, 320)
     peer = simple(reuse_still=True, fuse_tracks=True)
-    StandIn.delay_s = 0.02
+    StandIn.delay_s = 0.05
     peer.send(cloud, 1)
     peer.answer(1)
     before, began, sent = float(hardware()["rss_mb"]), time.monotonic(), 0
@@ -100,7 +100,7 @@ def test_a_flood_of_clouds_is_answered_by_the_newest_and_takes_no_memory(simple)
     peer.send(cloud, 1000)
     peer.answer(1000)
     stamps = [(m.header.stamp.sec, m.header.stamp.nanosec) for m in peer.heard["detections"]]
-    assert sent > 300, f"only {sent} clouds could be sent in {seconds:g} s, which is no flood"
+    assert sent > 200, f"only {sent} clouds could be sent in {seconds:g} s, which is no flood"
     assert stamps == sorted(set(stamps)), "an answer about the past came after a newer one"
     rows = peer.diagnosis()
     received, processed, dropped = (int(rows[name]) for name in ("received", "processed", "dropped"))
@@ -231,6 +231,7 @@ def test_the_companion_learns_on_after_stamps_that_jump_back_and_far_forth(perce
 # A node that is killed
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_perception_killed_at_random_the_companion_lives_on_and_hands_over_again(sharp, adapt):
     """Perception is a process of its own and ends by SIGKILL; each new life is given what the last one served."""
