@@ -41,6 +41,7 @@ from clipoint3d_ros.nodes.transforms import fitting
 from clipoint3d_ros.recognition.classifier import Classifier
 from clipoint3d_ros.recognition.recognition import Recognition
 from clipoint3d_ros.recognition.still import StillObjects
+from clipoint3d_ros.recognition.streams import FIRST, finish, stream
 from clipoint3d_ros.recognition.tracks import Tracker, TrackFusion
 
 FROZEN = 0  # the version of a model without an adapter
@@ -51,6 +52,7 @@ class Serving(NamedTuple):
 
     config: PerceptionConfig
     classifier: Classifier
+    stream: torch.cuda.Stream | None  # of the GPU; what trains beside perception has one that comes later
 
 
 class PerceptionNode(CloudNode[PerceptionConfig]):
@@ -88,7 +90,7 @@ class PerceptionNode(CloudNode[PerceptionConfig]):
         if serving is None:
             return
         header, config, classifier, timed = frame.cloud.header, serving.config, serving.classifier, self._timed
-        with timed("total"):
+        with torch.cuda.stream(serving.stream), timed("total"):
             with timed("decode"):
                 stand = standpoint(header.frame_id, header.stamp, config.frames, self._lookup())
                 boxes = None if frame.boxes is None else read_boxes(frame.boxes, header.frame_id)
@@ -221,7 +223,8 @@ class PerceptionNode(CloudNode[PerceptionConfig]):
         config = self._config
         config.check()
         self._prepare_transforms(config)
-        self._serving = Serving(config, self._load(config))
+        classifier = self._load(config)
+        self._serving = Serving(config, classifier, stream(classifier.device, FIRST))
         self._announce()
 
     def _open(self) -> None:
@@ -247,6 +250,7 @@ class PerceptionNode(CloudNode[PerceptionConfig]):
         )
         warm = np.random.default_rng(0).normal(size=(2, config.points, 3)).astype(np.float32)
         classifier.classify(list(warm))  # the first pass allocates and tunes; no sensor should wait for that
+        finish(classifier.device)
         took = time.monotonic() - start
         self.get_logger().info(
             f"{classifier.name} on {classifier.device} in {took:.1f} s, {_who(classifier, config)}, "
@@ -300,7 +304,8 @@ class PerceptionNode(CloudNode[PerceptionConfig]):
         if config.classifier != serving.config.classifier:
             classifier = classifier.with_config(config.classifier)
         self._prepare_transforms(config)
-        self._config, self._serving = config, Serving(config, classifier)
+        finish(classifier.device)  # what was made here is used on another stream
+        self._config, self._serving = config, serving._replace(config=config, classifier=classifier)
         if adapter_set or config.classes != serving.config.classes:
             self._fusion.clear()  # another model's opinions
         if adapter_set:
@@ -360,8 +365,8 @@ class PerceptionNode(CloudNode[PerceptionConfig]):
     def _settle(self) -> None:
         """A GPU works on after the call returns; a stage ends when its work does."""
         serving = self._serving
-        if serving is not None and str(serving.classifier.device).startswith("cuda"):
-            torch.cuda.synchronize(serving.classifier.device)
+        if serving is not None:
+            finish(serving.classifier.device)
 
     def _announce(self) -> None:
         if self._serving is not None:

@@ -7,6 +7,7 @@
 | `occupied` | empty patches left out |
 | `facing` | the views that face the sensor, whose place is known |
 | `served` | two of these first, the others only of objects in doubt |
+| `still` | objects that have not moved since they were looked at, here all of them, are not looked at again |
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ DOUBT = 0.25  # share of the objects that want more views: clipoint3d-tiny's on 
 
 
 class Row(NamedTuple):
-    """name: as in the table above. config: the classifier's. patches: as in `load_backbone`. viewpoint: is known."""
+    """name: as in the table above. config: the classifier's. patches: as in `load_backbone`. viewpoint: is known.
+    still: whether objects are remembered from frame to frame, in which they do not move."""
 
     name: str
     config: ClassifierConfig
     patches: str
     viewpoint: bool
+    still: bool = False
 
 
 def serving_rows(precision: str = "auto", first_views: int = FIRST_VIEWS) -> list[Row]:
@@ -33,10 +36,12 @@ def serving_rows(precision: str = "auto", first_views: int = FIRST_VIEWS) -> lis
     entropy = ClassifierConfig(selection="entropy")
     quick = ClassifierConfig(selection="entropy", precision=precision)
     facing = ClassifierConfig(precision=precision)
+    served = Row("served", ClassifierConfig(precision=precision, first_views=first_views), "occupied", True)
     return [
         Row("one_pass", entropy, "trained", False),
         Row("exact", quick, "trained", False),
         Row("occupied", quick, "occupied", False),
         Row("facing", facing, "occupied", True),
-        Row("served", ClassifierConfig(precision=precision, first_views=first_views), "occupied", True),
+        served,
+        served._replace(name="still", still=True),
     ]
