@@ -7,7 +7,7 @@ A node of these fills in `_configure` (load; raise a sentence where that cannot 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
@@ -15,6 +15,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from clipoint3d_ros.nodes.diagnostics import Throttle
+from clipoint3d_ros.nodes.node_config import NodeConfig
 from clipoint3d_ros.nodes.parameters import declare
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -23,17 +24,7 @@ LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL, relia
 TICK_S = 1.0  # between diagnostics
 
 
-class Common(Protocol):
-    """Parameters that every node has."""
-
-    @property
-    def autostart(self) -> bool: ...
-
-    @property
-    def warning_period_s(self) -> float: ...
-
-
-Config = TypeVar("Config", bound=Common)
+Config = TypeVar("Config", bound=NodeConfig)
 
 
 class Lifecycle(LifecycleNode, Generic[Config]):
