@@ -10,7 +10,12 @@ SHARE = Path("share") / PACKAGE
 
 def folders(*names):
     """Every file under the named folders, as the (destination, files) pairs that `data_files` wants."""
-    files = sorted(path for name in names for path in Path(name).rglob("*") if path.suffix in (".py", ".yaml", ".rviz"))
+    files = sorted(
+        path
+        for name in names
+        for path in Path(name).rglob("*")
+        if path.suffix in (".py", ".yaml", ".rviz", ".xml", ".json")
+    )
     parents = sorted({path.parent for path in files})
     return [(str(SHARE / parent), [str(path) for path in files if path.parent == parent]) for parent in parents]
 

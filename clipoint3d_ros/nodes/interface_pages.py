@@ -109,6 +109,15 @@ def topics_page() -> str:
     return NOTICE + heading + "".join(_section(name, found) for name, found in endpoints().items())
 
 
+def node_classes() -> dict[str, type[Any]]:
+    """The nodes themselves, by name; needs rclpy."""
+    from clipoint3d_ros.nodes.adaptation_node import AdaptationNode
+    from clipoint3d_ros.nodes.perception_node import PerceptionNode
+    from clipoint3d_ros.nodes.segmenter_node import SegmenterNode
+
+    return {"perception": PerceptionNode, "segmenter": SegmenterNode, "adaptation": AdaptationNode}
+
+
 def endpoints() -> dict[str, list[Endpoint]]:
     """What each node creates, asked of nodes that are made and opened here, in a ROS context of their own.
 
@@ -118,19 +127,10 @@ def endpoints() -> dict[str, list[Endpoint]]:
     import rclpy
     from rclpy.parameter import Parameter
 
-    from clipoint3d_ros.nodes.adaptation_node import AdaptationNode
-    from clipoint3d_ros.nodes.perception_node import PerceptionNode
-    from clipoint3d_ros.nodes.segmenter_node import SegmenterNode
-
-    makers: dict[str, type[Any]] = {
-        "perception": PerceptionNode,
-        "segmenter": SegmenterNode,
-        "adaptation": AdaptationNode,
-    }
     context, result = rclpy.Context(), {}
     rclpy.init(context=context, args=[])
     try:
-        for name, make in makers.items():
+        for name, make in node_classes().items():
             given = {"autostart": False} | ({"mode": "gradient"} if name == "adaptation" else {})
             node = make(
                 context=context, parameter_overrides=[Parameter(key, value=each) for key, each in given.items()]
