@@ -1,7 +1,7 @@
 """The profiles in config/: what each node would make of them, and that they say why.
 
-A profile is a parameter file of a few sections; a node takes `/**`, then the section of its own name, and of them what it
-knows.
+A profile is a parameter file of a few sections; a node takes `/**`, then the section of its own name, and of them what
+it knows.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from clipoint3d_ros.nodes.perception_config import PerceptionConfig
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
 PROFILES = ("jetson_orin_nano", "jetson_orin_nx", "jetson_agx_orin", "workstation")
-BY_ARGUMENT = {"mode", "classes", "bundle", "autostart", "use_sim_time"}  # of the launch file, which must not lose to them
+# Arguments of the launch file, which must not lose to a profile.
+BY_ARGUMENT = {"mode", "classes", "bundle", "autostart", "use_sim_time"}
 SECTIONS = {"/**", *(f"/**/{name}" for name in NODES)}
 
 each_profile = pytest.mark.parametrize("profile", PROFILES)
@@ -130,17 +131,14 @@ def test_the_real_node_starts_with_it(profile, node):
     from peer import DOMAIN, transports
     from rclpy.parameter import Parameter
 
-    from clipoint3d_ros.nodes.adaptation_config import AdaptationConfig
-from clipoint3d_ros.nodes.interface_pages import node_classes
+    from clipoint3d_ros.nodes.interface_pages import node_classes
 
     context = rclpy.Context()
     with transports("UDPv4"):
         arguments = ["--ros-args", "--params-file", str(CONFIG / f"{profile}.yaml")]
         rclpy.init(args=arguments, context=context, domain_id=DOMAIN)
         try:
-            made_node = node_classes()[node](
-                context=context, parameter_overrides=[Parameter("autostart", value=False)]
-            )
+            made_node = node_classes()[node](context=context, parameter_overrides=[Parameter("autostart", value=False)])
             try:
                 values = {name: made_node.get_parameter(name).value for name in given(profile, node)}
                 assert values == given(profile, node), "ROS reads the file otherwise than this test"
