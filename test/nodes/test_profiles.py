@@ -7,6 +7,7 @@ it knows.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 from pathlib import Path
 
@@ -74,7 +75,9 @@ def test_the_rooms_below_take_it(profile):
     assert config.classifier.max_views == sections(profile)["/**/perception"]["max_views"]
     companion = made(profile, "adaptation").companion
     assert companion.memory.objects == given(profile, "adaptation").get("objects", AdaptationConfig().objects)
-    made(profile, "segmenter").segmenter  # each of its parts refuses what it cannot use
+    assert made(profile, "segmenter").segmenter.crop.max_range == sections(profile)["/**/segmenter"].get(
+        "max_range", 2.5
+    )
 
 
 @each_profile
@@ -95,10 +98,11 @@ def test_every_choice_has_its_reason_above_it(profile):
     """A comment above each parameter, or above the one before where both have one reason."""
     lines = (CONFIG / f"{profile}.yaml").read_text().splitlines()
     gaps = 0
-    for before, line in zip(lines, lines[1:], strict=False):
+    for before, line in itertools.pairwise(lines):
         if re.match(r"    \w+:", line):
             gaps = 0 if before.lstrip().startswith("#") else gaps + 1
-            assert gaps <= 2 and not before.endswith("ros__parameters:"), f"{line.strip()} stands without a reason"
+            alone = before.endswith("ros__parameters:") or gaps > 2
+            assert not alone, f"{line.strip()} stands without a reason"
 
 
 def test_a_smaller_board_never_takes_more_than_a_larger():
