@@ -159,7 +159,7 @@ def perception(context: LaunchContext, points: str) -> list[LaunchDescriptionEnt
 
 
 def rviz(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """RViz, where it is asked for, on the topics that the nodes have: its configuration knows them by their defaults."""
+    """RViz, where it is asked for, on the topics that there are: its configuration knows them by their defaults."""
     if LaunchConfiguration("rviz").perform(context) != "true":
         return []
     segmented = LaunchConfiguration("segmenter").perform(context) == "true"

@@ -56,8 +56,8 @@ class SegmenterNode(Lifecycle[SegmenterNodeConfig]):
         self._tracker = Tracker()
         self._heard_s = time.monotonic()
         self._released = threading.Lock()
-        self._segments = self.create_lifecycle_publisher(PointCloud2, "~/output/segments", RELIABLE)
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", RELIABLE)
+        self._segments = self._make_publisher(PointCloud2, "~/output/segments", RELIABLE, managed=True)
+        self._diagnostics = self._make_publisher(DiagnosticArray, "/diagnostics", RELIABLE)
 
     # Data: the whole way of a cloud
 
@@ -149,9 +149,7 @@ class SegmenterNode(Lifecycle[SegmenterNodeConfig]):
         """The input is subscribed only now: whoever sees a subscriber knows that it listens."""
         self._worker = Worker(self._work, self._work_failed)
         self._watch, self._heard_s = Watch(), time.monotonic()
-        self._inputs = [
-            self.create_subscription(PointCloud2, "~/input/points", self._on_points, qos_profile_sensor_data)
-        ]
+        self._listen(PointCloud2, "~/input/points", self._on_points, qos_profile_sensor_data, newest=True)
         self.get_logger().info(f"segmenting {self._points_topic} to {self._segments.topic_name}")
 
     def _close(self) -> None:
