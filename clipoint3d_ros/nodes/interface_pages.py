@@ -105,7 +105,7 @@ def topics_page() -> str:
         "`~` is the node's own name, such as `/perception`. *Best effort* is ROS's sensor-data profile; *latched* is\n"
         "transient local: who subscribes later gets the last message. All three are lifecycle nodes, with the usual\n"
         "`~/change_state`, `~/get_state` and parameter services. Inputs are subscribed while the node is active.\n"
-        "A parameter file can change each topic's [quality of service](dds.md#quality-of-service-from-the-parameter-file).\n"
+        "A parameter file can change each topic's quality of service: [how](dds.md).\n"
     )
     return NOTICE + heading + "".join(_section(name, found) for name, found in endpoints().items())
 
