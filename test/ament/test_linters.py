@@ -1,8 +1,8 @@
 """ament's linters, as a ROS build farm runs them, where a ROS installation has them.
 
 Sources carry no copyright notice of their own, so ament_copyright looks at LICENSE alone: that it is the licence which
-package.xml names, to the letter. ament_flake8 and ament_pep257 look for what `ruff` holds this code to, not for ament's own
-layout of quotes and docstrings.
+package.xml names, to the letter. ament_flake8 and ament_pep257 look for what `ruff` holds this code to, not for ament's
+own layout of quotes and docstrings.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = [str(ROOT / name) for name in ("clipoint3d_ros", "launch", "setup.py", "test", "env")]
 XML = [str(ROOT / name) for name in ("package.xml", "config")]
-# What this project does otherwise than the convention, google's: obvious names go without a docstring; a summary may take
-# two lines, begins on the first, may begin with a name such as PointNet or a formula; arguments are named that need it.
+# What this project does otherwise than the convention, google's: obvious names go without a docstring; a summary may
+# take two lines, begins on the first, may begin with a name such as PointNet or a formula; arguments are named that need it.
 LEFT_ALONE = [*(f"D10{number}" for number in range(8)), "D205", "D209", "D210", "D212", "D402", "D403", "D415", "D417"]
 
 pytestmark = [pytest.mark.linter]
