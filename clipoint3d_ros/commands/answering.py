@@ -274,6 +274,10 @@ def _companion(args: argparse.Namespace) -> dict[str, Any]:
 def _refuse_what_a_bag_cannot_give(config: PerceptionConfig) -> None:
     if config.frames.asks:
         raise CommandError("gravity_frame and sensor_frame need TF, which is not replayed; set up and viewpoint")
+    if config.max_age_s:
+        raise CommandError(
+            f"max_age_s is {config.max_age_s:g}, but a recorded cloud is older than any limit; leave it at 0"
+        )
     if config.input_form == "boxes":
         raise CommandError("input_form 'boxes' needs a topic of boxes, which is not replayed; label the cloud's points")
 

@@ -7,7 +7,7 @@ A node of these fills in `_configure` (load; raise a sentence where that cannot 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
@@ -15,6 +15,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from clipoint3d_ros.nodes.diagnostics import Throttle
+from clipoint3d_ros.nodes.node_config import NodeConfig
 from clipoint3d_ros.nodes.parameters import ParameterError, declare
 from clipoint3d_ros.nodes.qos import publisher, subscription
 
@@ -24,17 +25,7 @@ LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL, relia
 TICK_S = 1.0  # between diagnostics
 
 
-class Common(Protocol):
-    """Parameters that every node has."""
-
-    @property
-    def autostart(self) -> bool: ...
-
-    @property
-    def warning_period_s(self) -> float: ...
-
-
-Config = TypeVar("Config", bound=Common)
+Config = TypeVar("Config", bound=NodeConfig)
 
 
 class Lifecycle(LifecycleNode, Generic[Config]):
@@ -46,7 +37,7 @@ class Lifecycle(LifecycleNode, Generic[Config]):
         self._config: Config = declare(self, config)
         self._throttle = Throttle()
         self._inputs: list[Any] = []
-        self.add_on_set_parameters_callback(self._on_parameters)
+        self.add_on_set_parameters_callback(self._on_set)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # a paused bag must not stop the diagnostics
         self._tick = self.create_timer(TICK_S, self._on_tick, clock=steady)
         if self._config.autostart:
@@ -116,6 +107,12 @@ class Lifecycle(LifecycleNode, Generic[Config]):
 
     def _on_tick(self) -> None:
         raise NotImplementedError
+
+    def _on_set(self, parameters: Sequence[Any]) -> SetParametersResult:
+        """ROS's own parameters, such as `qos_overrides`, which come before a node is whole, are no change of it."""
+        if not own(self._config, parameters):
+            return SetParametersResult(successful=True)
+        return self._on_parameters(parameters)
 
     def _make_publisher(self, kind: type[Any], topic: str, profile: QoSProfile, managed: bool = False) -> Any:
         """Its quality of service is the parameter file's to change. `managed`: silent while the node is inactive."""

@@ -243,6 +243,7 @@ def test_the_report_says_how_the_answers_came_about(words, notes):
         (["--param", "unknown_below:=0.4"], "see --unknown-below"),
         (["--param", "bundle:=x"], "see --bundle"),
         (["--param", "gravity_frame:=map"], "need TF"),
+        (["--param", "max_age_s:=1"], "older than any limit"),
         (["--param", "input_form:=boxes"], "needs a topic of boxes"),
         (["--backbone", "local-dir:/nowhere"], "/nowhere"),
     ],
