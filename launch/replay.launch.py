@@ -115,7 +115,7 @@ def played(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         cmd=[ExecutableInPackage(package="clipoint3d_ros", executable="evaluate_bag"), *options, *waits, given("bag")],
         name="evaluate_bag",
         output="screen",
-        on_exit=[done] if given("shutdown") == "true" else [],
+        on_exit=done if given("shutdown") == "true" else None,
     )
     return [program, *([rviz(space, given("frame"))] if given("rviz") == "true" else [])]
 

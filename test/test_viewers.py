@@ -123,4 +123,4 @@ def test_foxglove_s_diagnostics_are_of_a_name_that_perception_uses(layout):
     (panel,) = [panel for name, panel in layout["configById"].items() if name.startswith("DiagnosticStatusPanel")]
     node = (ROOT / "clipoint3d_ros" / "nodes" / "perception_node.py").read_text()
     assert panel["selectedName"] == "perception: recognition"
-    assert "}: recognition" in node
+    assert 'purpose = "recognition"' in node

@@ -37,7 +37,7 @@ class Lifecycle(LifecycleNode, Generic[Config]):
         self._config: Config = declare(self, config)
         self._throttle = Throttle()
         self._inputs: list[Any] = []
-        self.add_on_set_parameters_callback(self._on_parameters)
+        self.add_on_set_parameters_callback(self._on_set)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # a paused bag must not stop the diagnostics
         self._tick = self.create_timer(TICK_S, self._on_tick, clock=steady)
         if self._config.autostart:
@@ -107,6 +107,12 @@ class Lifecycle(LifecycleNode, Generic[Config]):
 
     def _on_tick(self) -> None:
         raise NotImplementedError
+
+    def _on_set(self, parameters: Sequence[Any]) -> SetParametersResult:
+        """ROS's own parameters, such as `qos_overrides`, which come before a node is whole, are no change of it."""
+        if not own(self._config, parameters):
+            return SetParametersResult(successful=True)
+        return self._on_parameters(parameters)
 
     def _make_publisher(self, kind: type[Any], topic: str, profile: QoSProfile, managed: bool = False) -> Any:
         """Its quality of service is the parameter file's to change. `managed`: silent while the node is inactive."""

@@ -17,8 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PYTHON = [str(ROOT / name) for name in ("clipoint3d_ros", "launch", "setup.py", "test", "env")]
 XML = [str(ROOT / name) for name in ("package.xml", "config")]
 # What this project does otherwise than the convention, google's: obvious names go without a docstring; a summary may
-# take two lines, begins on the first, may begin with a name such as PointNet or a formula; arguments that need it are
-# named.
+# take two lines, begins on the first, and may begin with a name or a formula; arguments are named that need it.
 LEFT_ALONE = [*(f"D10{number}" for number in range(8)), "D205", "D209", "D210", "D212", "D402", "D403", "D415", "D417"]
 
 pytestmark = [pytest.mark.linter]

@@ -1,6 +1,4 @@
-"""Both launch files, really launched: nodes that start, answer and end.
-
-Needs a ROS 2 installation with this package in it.
+"""Both launch files, really launched: nodes that start, answer and end. Needs ROS 2 and this package installed in it.
 
 launch_pytest runs a launch description beside a test. Where plugins are named rather than found, as in the Makefile, it
 must be: `-p launch_pytest.plugin` (`.github/workflows/ros.yaml` does).
