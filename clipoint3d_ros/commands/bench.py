@@ -64,9 +64,9 @@ def run(args: argparse.Namespace) -> int:
     from clipoint3d_ros.evaluation.zero_shot import read_objects
     from clipoint3d_ros.recognition.classifier import read_classes
 
-    rows = serving_rows(args.precision, args.first_views)
     backbones = _backbones(args.backbone, args.pretrained, args.device)
     device = backbones["all"].device
+    rows = serving_rows(args.precision, args.first_views, device.type == "cuda")
     doubt = DOUBT if args.doubt is None and not args.pretrained and args.backbone in _architectures() else args.doubt
     classes = describe(CLASSES)
     clouds = simulated_objects(16)

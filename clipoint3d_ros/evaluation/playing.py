@@ -27,6 +27,7 @@ class Playing:
     offline: the same pipeline without ROS, for which the rest says nothing.
     adapt: "off", or the mode of an adaptation node beside perception.
     wait: the next cloud after the answer, instead of at `rate` times the bag's pace. timeout: seconds for one answer.
+    namespace: where others see the nodes' topics; "": nowhere. companion: parameters of the adaptation node.
     """
 
     parameters: Mapping[str, Any]
@@ -37,6 +38,8 @@ class Playing:
     wait: bool = False
     rate: float = 1.0
     timeout: float = 30.0
+    namespace: str = ""
+    companion: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def config(self) -> PerceptionConfig:
@@ -63,8 +66,15 @@ def play(
         from clipoint3d_ros.evaluation.replay import ReplayConfig, replay
     except ImportError as error:
         raise ReplayError(without_ros(error)) from None
-    pace = ReplayConfig(adapt=playing.adapt, wait=playing.wait, rate=playing.rate, timeout=playing.timeout)
-    return replay(bags, playing.classes, playing.parameters, pace, told)
+    config = ReplayConfig(
+        adapt=playing.adapt,
+        wait=playing.wait,
+        rate=playing.rate,
+        timeout=playing.timeout,
+        namespace=playing.namespace,
+        companion=playing.companion,
+    )
+    return replay(bags, playing.classes, playing.parameters, config, told)
 
 
 def without_ros(error: ImportError) -> str:

@@ -80,9 +80,9 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         self._frames = self._trouble_count = self._jumps = 0
         self._budget = Budget(self._config.duty_cycle)
         self._errand = threading.Thread()  # asks perception, which answers through the executor's thread
-        self._verdicts = self.create_publisher(DiagnosticArray, "~/output/verdicts", RELIABLE)
-        self._learned = self.create_publisher(Header, "~/output/learned", RELIABLE)
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", RELIABLE)
+        self._verdicts = self._make_publisher(DiagnosticArray, "~/output/verdicts", RELIABLE)
+        self._learned = self._make_publisher(Header, "~/output/learned", RELIABLE)
+        self._diagnostics = self._make_publisher(DiagnosticArray, "/diagnostics", RELIABLE)
         self.create_service(SetBool, "~/pause", self._on_pause)
         for name, answer in (("adapt", self._on_adapt), ("save", self._on_save), ("reset", self._on_reset)):
             self.create_service(Trigger, f"~/{name}", partial(self._on_trigger, answer))
@@ -300,16 +300,14 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         if self._training is not None:
             self._training.start()
         base = f"{self._config.perception}/output"
-        make = self.create_subscription
         self._gathering = Gathering(self._parts)
-        self._inputs = [
-            *(
-                make(kind, f"{base}/{name}", partial(self._on_part, name), RELIABLE)
-                for name, kind in self._parts.items()
-            ),
-            make(VisionInfo, f"{base}/vision_info", self._on_vision_info, LATCHED),
-            make(ParameterEvent, "/parameter_events", self._on_parameter_event, RELIABLE),
-        ]
+        for name, kind in self._parts.items():
+            self._listen(kind, f"{base}/{name}", partial(self._on_part, name), RELIABLE)
+        self._listen(VisionInfo, f"{base}/vision_info", self._on_vision_info, LATCHED)
+        # ROS's own topic, whose quality of service nobody changes.
+        self._inputs.append(
+            self.create_subscription(ParameterEvent, "/parameter_events", self._on_parameter_event, RELIABLE)
+        )
         self.get_logger().info(f"learning from {self._inputs[0].topic_name}")
 
     def _close(self) -> None:

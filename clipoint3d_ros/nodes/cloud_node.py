@@ -55,7 +55,7 @@ class CloudNode(Lifecycle[Config]):
         self._heard_s = time.monotonic()
         self._age_s = 0.0
         self._released = threading.Lock()
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", RELIABLE)
+        self._diagnostics = self._make_publisher(DiagnosticArray, "/diagnostics", RELIABLE)
 
     # For a node to fill in
 

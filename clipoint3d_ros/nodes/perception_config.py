@@ -91,6 +91,11 @@ class PerceptionConfig(CloudNodeConfig):
         "number format of the tower's blocks; auto measures what is quickest on this device",
         choices=PRECISIONS,
     )
+    graphs: bool = parameter(
+        False,
+        "on an NVIDIA GPU: whether the blocks of the tower are recorded as CUDA graphs, one a size of pass, and played "
+        "back; those of 1 to 16 objects at configure, others when first met",
+    )
     first_views: int = parameter(
         0,
         "views looked at first, the rest only of objects these leave in doubt; 0: all at once. With 2 a tower "
@@ -137,6 +142,7 @@ class PerceptionConfig(CloudNodeConfig):
             unknown_below=self.unknown_below,
             max_views=self.max_views,
             precision=self.precision,
+            graphs=self.graphs,
             first_views=self.first_views,
             sure_below=self.sure_below,
             min_points=self.min_points,

@@ -11,6 +11,7 @@ import gc
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -231,10 +232,8 @@ class PerceptionNode(CloudNode[PerceptionConfig]):
         """Inputs are subscribed only now: whoever sees a subscriber knows that it listens."""
         self._begin_work()
         self._pairs = Pairs()
-        self._inputs = [
-            self.create_subscription(PointCloud2, "~/input/points", self._on_points, qos_profile_sensor_data),
-            self.create_subscription(Detection3DArray, "~/input/boxes", self._on_boxes, qos_profile_sensor_data),
-        ]
+        self._listen(PointCloud2, "~/input/points", self._on_points, qos_profile_sensor_data, newest=True)
+        self._listen(Detection3DArray, "~/input/boxes", self._on_boxes, qos_profile_sensor_data)
         self.get_logger().info(f"listening on {self._points_topic}")
 
     def _load(self, config: PerceptionConfig) -> Classifier:
@@ -248,8 +247,9 @@ class PerceptionNode(CloudNode[PerceptionConfig]):
             config=config.classifier,
             patches=config.patches,
         )
-        warm = np.random.default_rng(0).normal(size=(2, config.points, 3)).astype(np.float32)
-        classifier.classify(list(warm))  # the first pass allocates and tunes; no sensor should wait for that
+        warm = np.random.default_rng(0).normal(size=(16, config.points, 3)).astype(np.float32)
+        for count in (1, 2, 4, 8, 16) if config.graphs else (2,):
+            classifier.classify(list(warm[:count]))  # first passes allocate and tune; no sensor should wait for that
         finish(classifier.device)
         took = time.monotonic() - start
         self.get_logger().info(
@@ -259,7 +259,7 @@ class PerceptionNode(CloudNode[PerceptionConfig]):
         return classifier
 
     def _create_outputs(self) -> None:
-        make = self.create_lifecycle_publisher
+        make = partial(self._make_publisher, managed=True)
         self._detections = make(Detection3DArray, "~/output/detections", RELIABLE)
         self._frozen = make(Detection3DArray, "~/output/frozen_detections", RELIABLE)
         self._features = make(Image, "~/output/features", RELIABLE)
@@ -267,7 +267,7 @@ class PerceptionNode(CloudNode[PerceptionConfig]):
         self._evidence = make(Image, "~/output/evidence", RELIABLE)
         self._markers = make(MarkerArray, "~/output/markers", RELIABLE)
         self._views = make(Image, "~/output/views", RELIABLE)
-        self._vision_info = self.create_publisher(VisionInfo, "~/output/vision_info", LATCHED)
+        self._vision_info = self._make_publisher(VisionInfo, "~/output/vision_info", LATCHED)
 
     def _prepare_transforms(self, config: PerceptionConfig) -> None:
         self._transforms = fitting(self._transforms, self, config.frames.asks, config.tf_timeout_s)

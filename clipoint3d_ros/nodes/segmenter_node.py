@@ -48,7 +48,7 @@ class SegmenterNode(CloudNode[SegmenterNodeConfig]):
         super().__init__("segmenter", SegmenterNodeConfig, STAGES, **options)
         self._configured = False
         self._seen, self._tracker = Seen(), Tracker()
-        self._segments = self.create_lifecycle_publisher(PointCloud2, "~/output/segments", RELIABLE)
+        self._segments = self._make_publisher(PointCloud2, "~/output/segments", RELIABLE, managed=True)
 
     # Data: the whole way of a cloud
 
@@ -126,9 +126,7 @@ class SegmenterNode(CloudNode[SegmenterNodeConfig]):
     def _open(self) -> None:
         """The input is subscribed only now: whoever sees a subscriber knows that it listens."""
         self._begin_work()
-        self._inputs = [
-            self.create_subscription(PointCloud2, "~/input/points", self._on_points, qos_profile_sensor_data)
-        ]
+        self._listen(PointCloud2, "~/input/points", self._on_points, qos_profile_sensor_data, newest=True)
         self.get_logger().info(f"segmenting {self._points_topic} to {self._segments.topic_name}")
 
     def _let_go(self) -> None:

@@ -383,3 +383,36 @@ def test_the_embedded_model_recognises_the_real_test_scenes(tmp_path):
     assert main(["record", "--scenes", str(folder), str(tmp_path / "bag"), "--only", "test*"]) == 0
     figures = figures_of(tmp_path, tmp_path / "bag", "--offline")
     assert figures["frozen"]["macro_accuracy"] >= 0.7
+
+
+def words_of(*words):
+    parser = argparse.ArgumentParser()
+    evaluate.add_arguments(parser)
+    return parser.parse_args(list(map(str, words)))
+
+
+def test_a_parameter_file_is_taken_and_options_win_over_it(tmp_path, bag):
+    file = tmp_path / "my.yaml"
+    file.write_text(
+        "/**:\n  ros__parameters:\n    device: cuda:0\n    patches: occupied\n    autostart: false\n"
+        "/**/perception:\n  ros__parameters:\n    top_k: 2\n    unknown_below: 0.4\n    classes: ''\n"
+        "/**/adaptation:\n  ros__parameters:\n    every: 5\n"
+    )
+    given = ["--params-file", file, "--adapt", "statistics", "--device", "cpu", "--param", "top_k:=1", bag]
+    playing = answering.asked(words_of(*given))
+    assert playing.parameters == {"device": "cpu", "patches": "occupied", "top_k": 1, "unknown_below": 0.0}
+    assert playing.companion == {"device": "cuda:0", "patches": "occupied", "every": 5}
+    assert answering.asked(words_of("--params-file", file, "--device", "cpu", bag)).companion == {}
+
+
+def test_a_parameter_file_that_a_node_could_not_use_is_refused(tmp_path, bag, capsys):
+    file = tmp_path / "my.yaml"
+    file.write_text("adaptation:\n  ros__parameters:\n    duty_cycle: 2.0\n")
+    assert main(["evaluate", "--adapt", "statistics", "--params-file", str(file), str(bag)]) == 1
+    assert "'duty_cycle' is 2.0; it must be 0.001 to 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("others", [["--offline"], ["--jobs", "2"], ["--ray", "auto"]])
+def test_a_replay_that_is_seen_is_one_at_a_time_and_through_the_nodes(bag, others, capsys):
+    assert main(["evaluate", "--namespace", "replay", *others, str(bag)]) == 1
+    assert "one replay at a time" in capsys.readouterr().err

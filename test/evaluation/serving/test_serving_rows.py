@@ -100,3 +100,9 @@ def test_an_object_that_stands_still_has_the_features_it_had(backbones):
     first, again = (timing._look(served, frame, projection, timing.SENSOR, looks) for _ in range(2))
     assert torch.equal(first, again)
     assert torch.equal(first, served.encode(projection))
+
+
+def test_where_there_are_graphs_they_have_a_row_and_are_used_from_there_on():
+    rows = serving_rows("fp32", graphs=True)
+    assert [row.name for row in rows][:4] == ["one_pass", "exact", "graphs", "occupied"]
+    assert [row.config.graphs for row in rows] == [False, False, True, True, True, True, True]
