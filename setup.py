@@ -6,11 +6,12 @@ from setuptools import find_packages, setup
 
 PACKAGE = "clipoint3d_ros"
 SHARE = Path("share") / PACKAGE
+SUFFIXES = (".py", ".yaml", ".rviz", ".xml", ".json")  # of files that are installed beside the code
 
 
 def folders(*names):
     """Every file under the named folders, as the (destination, files) pairs that `data_files` wants."""
-    files = sorted(path for name in names for path in Path(name).rglob("*") if path.suffix in (".py", ".yaml", ".rviz"))
+    files = sorted(path for name in names for path in Path(name).rglob("*") if path.suffix in SUFFIXES)
     parents = sorted({path.parent for path in files})
     return [(str(SHARE / parent), [str(path) for path in files if path.parent == parent]) for parent in parents]
 

@@ -7,8 +7,7 @@
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
-from launch.conditions import IfCondition
-from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJoinSubstitution, PythonExpression
+from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
@@ -85,6 +84,7 @@ ARGUMENTS = [
 ]
 
 
+SHOWN = ("markers", "views")  # of perception's outputs, by RViz
 SEGMENTS = "segmenter/output/segments"  # in the nodes' namespace
 
 
@@ -158,6 +158,24 @@ def perception(context: LaunchContext, points: str) -> list[LaunchDescriptionEnt
     return [node, companion]
 
 
+def rviz(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    """RViz, where it is asked for, on the topics that there are: its configuration knows them by their defaults."""
+    if LaunchConfiguration("rviz").perform(context) != "true":
+        return []
+    segmented = LaunchConfiguration("segmenter").perform(context) == "true"
+    clouds = SEGMENTS if segmented else LaunchConfiguration("input").perform(context)
+    moved = {"/segments": clouds, **{f"/perception/output/{name}": f"perception/output/{name}" for name in SHOWN}}
+    window = Node(
+        package="rviz2",
+        executable="rviz2",
+        namespace=LaunchConfiguration("namespace").perform(context),  # in it, relative names are the nodes'
+        arguments=["-d", PathJoinSubstitution([SHARE, "rviz", "perception.rviz"])],
+        parameters=[{"use_sim_time": LaunchConfiguration("use_sim_time").perform(context) == "true"}],
+        remappings=list(moved.items()),
+    )
+    return [window]
+
+
 def generate_launch_description() -> LaunchDescription:
     """What `ros2 launch` runs."""
     # A best-effort subscriber hears nothing of clouds of some megabytes with Fast DDS's default transports;
@@ -165,12 +183,4 @@ def generate_launch_description() -> LaunchDescription:
     transports = SetEnvironmentVariable(
         "FASTDDS_BUILTIN_TRANSPORTS", EnvironmentVariable("FASTDDS_BUILTIN_TRANSPORTS", default_value="LARGE_DATA")
     )
-    rviz = Node(
-        package="rviz2",
-        executable="rviz2",
-        namespace=LaunchConfiguration("namespace"),
-        arguments=["-d", PathJoinSubstitution([SHARE, "rviz", "perception.rviz"])],
-        parameters=[{"use_sim_time": PythonExpression(["'", LaunchConfiguration("use_sim_time"), "' == 'true'"])}],
-        condition=IfCondition(LaunchConfiguration("rviz")),
-    )
-    return LaunchDescription([*ARGUMENTS, transports, OpaqueFunction(function=nodes), rviz])
+    return LaunchDescription([*ARGUMENTS, transports, OpaqueFunction(function=nodes), OpaqueFunction(function=rviz)])

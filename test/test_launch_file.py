@@ -131,3 +131,20 @@ def test_transports_are_set_unless_the_user_has_set_them(module, monkeypatch, be
     value = os.environ[TRANSPORTS]
     monkeypatch.delenv(TRANSPORTS)
     assert value == after
+
+
+def test_rviz_is_led_to_the_topics_there_are(module, context):
+    assert module.rviz(context) == []
+    context.launch_configurations.update({"rviz": "true", "input": "camera/segments", "namespace": "robot1"})
+
+    def moved():
+        (window,) = module.rviz(context)
+        return {
+            perform_substitutions(context, [*a]): perform_substitutions(context, [*b])
+            for a, b in window._Node__remappings
+        }
+
+    assert moved()["/segments"] == "camera/segments"
+    assert moved()["/perception/output/markers"] == "perception/output/markers"  # in robot1, as the node's own
+    context.launch_configurations["segmenter"] = "true"
+    assert moved()["/segments"] == "segmenter/output/segments"

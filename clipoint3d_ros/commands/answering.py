@@ -21,10 +21,14 @@ from clipoint3d_ros.evaluation.bags import POINTS_TOPIC, TRUTH_TOPIC, LabelledBa
 from clipoint3d_ros.evaluation.node_process import ReplayError
 from clipoint3d_ros.evaluation.playing import Playing, forget_model, play
 from clipoint3d_ros.evaluation.recordings import recordings
+from clipoint3d_ros.nodes.adaptation_config import AdaptationConfig
+from clipoint3d_ros.nodes.parameter_files import read_parameters
 from clipoint3d_ros.nodes.parameters import build
 from clipoint3d_ros.nodes.perception_config import PerceptionConfig
 
 _CHOSEN = {"unknown_below": "--unknown-below", "unknown_below_class": "`clipoint3d thresholds`"}
+
+_OWN = ("autostart", "unknown_below_class")  # left at their defaults, whatever a parameter file says
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,12 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="any other parameter of the perception node, e.g. up:='[0.0, -1.0, 0.0]'; may be repeated",
     )
+    model.add_argument(
+        "--params-file",
+        metavar="FILE",
+        default="",
+        help="parameter file of the nodes, such as config/jetson_orin_nano.yaml; the options here win over it",
+    )
 
 
 def add_replay(parser: argparse.ArgumentParser) -> Any:
@@ -75,6 +85,12 @@ def add_replay(parser: argparse.ArgumentParser) -> Any:
     replay.add_argument("--adapt", choices=("off", "statistics", "gradient"), default="off", help="default: off")
     replay.add_argument("--rate", metavar="X", type=float, default=1.0, help="times the bag's own pace (default: 1)")
     replay.add_argument("--wait", action="store_true", help="next frame after the answer: measures accuracy, not load")
+    replay.add_argument(
+        "--namespace",
+        metavar="NAME",
+        default="",
+        help="play in this namespace of this shell's ROS domain, for RViz and others to see; default: apart from all",
+    )
     replay.add_argument("--offline", action="store_true", help="the same pipeline without ROS")
     replay.add_argument("--timeout", metavar="S", type=float, default=30.0, help="for one answer, in s (default: 30)")
     add_topics(replay)
@@ -137,9 +153,11 @@ def asked(args: argparse.Namespace) -> Playing:
         CommandError: they do not fit together. ParameterError: a parameter's value cannot be used.
     """
     _refuse_what_does_not_fit(args)
-    parameters = _parameters(args)
+    parameters = _located(_from_file(args) | _parameters(args))
     config = build(PerceptionConfig, parameters)
     config.check()
+    if config.bundle and args.adapt != "off":
+        raise CommandError(f"--adapt {args.adapt} starts from the frozen model, but {args.params_file} gives a bundle")
     _refuse_what_a_bag_cannot_give(config)
     return Playing(
         parameters,
@@ -150,6 +168,8 @@ def asked(args: argparse.Namespace) -> Playing:
         args.wait,
         args.rate,
         args.timeout,
+        args.namespace,
+        _companion(args),
     )
 
 
@@ -204,6 +224,11 @@ def _refuse_what_does_not_fit(args: argparse.Namespace) -> None:
             raise CommandError(f"--{name} must be above 0, but is {value:g}")
     if args.jobs is not None and args.jobs < 1:
         raise CommandError(f"--jobs must be at least 1, but is {args.jobs}")
+    if args.namespace and (args.offline or args.ray or (args.jobs or 1) > 1):
+        raise CommandError(
+            f"--namespace {args.namespace} shows one replay at a time, through the nodes: leave --offline, --jobs and "
+            "--ray out"
+        )
     if args.jobs and args.ray:
         raise CommandError("--jobs is for this machine and --ray for a cluster, which has its own count: leave one out")
 
@@ -211,31 +236,55 @@ def _refuse_what_does_not_fit(args: argparse.Namespace) -> None:
 def _parameters(args: argparse.Namespace) -> dict[str, Any]:
     """The node's parameters that differ from its defaults; `unknown` is off, as accuracy needs it."""
     parameters: dict[str, Any] = {"unknown_below": 0.0}
-    if args.bundle:  # the node may run in another folder
-        parameters["bundle"] = str(Path(args.bundle).absolute())
-    for name in ("backbone", "pretrained", "classes", "selection", "device"):
+    for name in ("bundle", "backbone", "pretrained", "classes", "selection", "device"):
         if getattr(args, name):
             parameters[name] = getattr(args, name)
     for word in args.param:
         name, separator, value = word.partition(":=")
         if not separator:
             raise CommandError(f"--param {word} must read NAME:=VALUE, such as min_points:=32")
-        if name in parameters or name in ("bundle", "autostart", "unknown_below_class"):
+        if name in parameters or name in ("bundle", *_OWN):
             option = _CHOSEN.get(name, f"--{name}")
             raise CommandError(f"--param {word}: '{name}' is set by the evaluation itself; see {option}")
         try:
             parameters[name] = yaml.safe_load(value)
         except yaml.YAMLError:
             raise CommandError(f"--param {word}: {value!r} is no YAML value") from None
-    for name in ("classes", "pretrained"):  # likewise
-        if Path(parameters.get(name, "")).is_file():
-            parameters[name] = str(Path(parameters[name]).resolve())
     return parameters
+
+
+def _from_file(args: argparse.Namespace) -> dict[str, Any]:
+    """What the parameter file gives perception; a replay starts its nodes itself, and scores with `unknown` off."""
+    given = read_parameters(args.params_file, "perception", PerceptionConfig) if args.params_file else {}
+    return {name: value for name, value in given.items() if name not in _OWN and value != ""}
+
+
+def _located(parameters: dict[str, Any]) -> dict[str, Any]:
+    """With whole paths: the node may run in another folder."""
+    for name in ("bundle", "classes", "pretrained"):
+        value = parameters.get(name)
+        if isinstance(value, str) and value and (name == "bundle" or Path(value).is_file()):
+            parameters[name] = str(Path(value).absolute() if name == "bundle" else Path(value).resolve())
+    return parameters
+
+
+def _companion(args: argparse.Namespace) -> dict[str, Any]:
+    """What the parameter file gives the adaptation node, refused in words where that node could not use it."""
+    if args.adapt == "off" or not args.params_file:
+        return {}
+    given = read_parameters(args.params_file, "adaptation", AdaptationConfig)
+    given.pop("autostart", None)
+    build(AdaptationConfig, given)
+    return given
 
 
 def _refuse_what_a_bag_cannot_give(config: PerceptionConfig) -> None:
     if config.frames.asks:
         raise CommandError("gravity_frame and sensor_frame need TF, which is not replayed; set up and viewpoint")
+    if config.max_age_s:
+        raise CommandError(
+            f"max_age_s is {config.max_age_s:g}, but a recorded cloud is older than any limit; leave it at 0"
+        )
     if config.input_form == "boxes":
         raise CommandError("input_form 'boxes' needs a topic of boxes, which is not replayed; label the cloud's points")
 

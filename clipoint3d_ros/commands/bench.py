@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,9 +64,9 @@ def run(args: argparse.Namespace) -> int:
     from clipoint3d_ros.evaluation.zero_shot import read_objects
     from clipoint3d_ros.recognition.classifier import read_classes
 
-    rows = serving_rows(args.precision, args.first_views)
     backbones = _backbones(args.backbone, args.pretrained, args.device)
     device = backbones["all"].device
+    rows = serving_rows(args.precision, args.first_views, device.type == "cuda")
     doubt = DOUBT if args.doubt is None and not args.pretrained and args.backbone in _architectures() else args.doubt
     classes = describe(CLASSES)
     clouds = simulated_objects(16)
@@ -74,13 +74,13 @@ def run(args: argparse.Namespace) -> int:
     frame = args.frame or max(small)
     with tqdm(total=args.rounds + 1, unit="round", desc=f"{frame} objects") as bar:
         figures = timing.measure(backbones, rows, classes, clouds, frame, args.rounds, doubt, args.baseline, bar.update)
-    figures["growth"] = timing.growth(
-        backbones["occupied"], rows[-1], classes, clouds, args.objects, args.points, doubt
-    )
+    served = next(row for row in rows if row.name == "served")
+    figures["growth"] = timing.growth(backbones["occupied"], served, classes, clouds, args.objects, args.points, doubt)
     if args.scenes:
         tiny = _backbones("clipoint3d-tiny", None, args.device)
         stream = tqdm(read_objects(args.scenes, args.score_on), unit="scene", desc="accuracy")
-        for name, told in accuracy.measure(tiny, rows, read_classes(None), stream).items():
+        single = [row for row in rows if not row.still]  # of scenes that are seen once
+        for name, told in accuracy.measure(tiny, single, read_classes(None), stream).items():
             figures[name]["accuracy"] = told
     figures |= {
         "backbone": args.backbone,
@@ -120,22 +120,26 @@ def _architectures() -> list[str]:
 
 
 def _table(figures: Mapping[str, Any]) -> str:
-    head = f"{'':<10}{'ms/object':>11}{'objects/s':>11}{'speedup':>9}{'of peak':>9}  {'macro':>7}{'views':>7}  format"
-    lines = [head]
+    head = ("", "ms/object", "objects/s", "speedup", "of peak", "peak MB", "macro", "views", "format")
+    lines = [_line(head)]
     for name, row in figures.items():
         if not isinstance(row, dict) or "ms_per_object" not in row:
             continue
-        speed = f"{row['speedup']:.2f}×" if "speedup" in row else ""
-        share = f"{row['matrix_share']:.0%}" if "matrix_share" in row else ""
+        cells = [name, f"{row['ms_per_object']:.1f}", f"{1000 / row['ms_per_object']:.1f}"]
+        cells.append(f"{row['speedup']:.2f}×" if "speedup" in row else "")
+        cells.append(f"{row['matrix_share']:.0%}" if "matrix_share" in row else "")
+        cells.append(f"{row['peak_bytes'] / 2**20:.0f}" if "peak_bytes" in row else "")
         told = row.get("accuracy")
-        cost = f"{told['macro_accuracy']:>7.1%}{told['views']:>7.2f}" if told else " " * 14
-        rate = 1000 / row["ms_per_object"]
-        format_ = row.get("precision", "float32")
-        lines.append(f"{name:<10}{row['ms_per_object']:>11.1f}{rate:>11.1f}{speed:>9}{share:>9}  {cost}  {format_}")
+        cells += [f"{told['macro_accuracy']:.1%}", f"{told['views']:.2f}"] if told else ["", ""]
+        lines.append(_line([*cells, row.get("precision", "float32")]))
     for kind, unit in (("objects", "ms/object"), ("points", "ms to project")):
         grown = ", ".join(f"{count}: {ms:.1f}" for count, ms in figures["growth"][kind].items())
         lines.append(f"{kind} ({unit}): {grown}")
     return "\n".join(lines)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"{cells[0]:<10}" + "".join(f"{cell:>11}" for cell in cells[1:])
 
 
 def _counts(text: str) -> list[int]:

@@ -16,7 +16,7 @@ from clipoint3d_ros.commands import answering
 from clipoint3d_ros.evaluation.bags import LabelledBag, Topics
 from clipoint3d_ros.evaluation.long_run import LIMIT_MB_H, figures, summary
 from clipoint3d_ros.evaluation.node_process import ReplayError
-from clipoint3d_ros.evaluation.playing import without_ros
+from clipoint3d_ros.evaluation.playing import pace, without_ros
 from clipoint3d_ros.evaluation.recordings import recordings
 
 if TYPE_CHECKING:
@@ -55,12 +55,10 @@ def run(args: argparse.Namespace, write: Callable[[Path, dict], None]) -> int:
     _refuse_what_does_not_fit(args)
     playing = answering.asked(args)
     try:
-        from clipoint3d_ros.evaluation.replay import ReplayConfig
         from clipoint3d_ros.evaluation.soak import SoakConfig, soak
     except ImportError as error:
         raise CommandError(without_ros(error)) from None
     config = SoakConfig(args.loop, args.jump_back, args.limit)
-    pace = ReplayConfig(adapt=playing.adapt, wait=playing.wait, rate=playing.rate, timeout=playing.timeout)
     bags = [LabelledBag(path, Topics(args.points_topic, "")) for path in recordings(args.bags)]
     with tqdm(total=round(3600 * args.loop), unit="s", desc="loop", mininterval=5) as bar:
         kept = time.monotonic()
@@ -76,7 +74,7 @@ def run(args: argparse.Namespace, write: Callable[[Path, dict], None]) -> int:
                 kept = time.monotonic()
 
         try:
-            found = figures(soak(bags, playing.parameters, config, pace, told))
+            found = figures(soak(bags, playing.parameters, config, pace(playing), told))
         except ReplayError as error:
             raise CommandError(str(error)) from None
     print(summary(found))

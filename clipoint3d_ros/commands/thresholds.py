@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     out = parser.add_argument_group("results")
     out.add_argument("--out", metavar="FILE.yaml", type=Path, help="write the parameter file here")
     out.add_argument("--json", metavar="F", type=Path, help="write the figures here")
-    parser.set_defaults(offline=True, adapt="off", wait=False, rate=1.0, timeout=30.0)
+    parser.set_defaults(offline=True, adapt="off", wait=False, rate=1.0, timeout=30.0, namespace="")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ import contextlib
 import math
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -37,11 +38,29 @@ class ReplayError(RuntimeError):
 class Graph:
     """A corner of the network for one replay: its own domain, and within it its own namespace.
 
-    The domain keeps other robots out; the namespace keeps two replays apart that happened on the same domain.
+    The domain keeps other robots out; the namespace keeps two replays apart that happened on the same domain. A replay
+    that is to be watched lives in a namespace and domain that are known: `seen_by_others`.
     """
 
     domain: int = field(default_factory=lambda: free_domain())
     namespace: str = field(default_factory=lambda: f"/replay_{uuid.uuid4().hex[:12]}")
+
+    @classmethod
+    def seen_by_others(cls, namespace: str) -> Graph:
+        """In the domain of this shell, where RViz and whatever else runs in it sees the topics, in that namespace.
+
+        Raises:
+            ReplayError: no namespace of ROS, or no domain in ROS_DOMAIN_ID.
+        """
+        name, domain = namespace.strip("/"), os.environ.get("ROS_DOMAIN_ID") or "0"
+        if not re.fullmatch(r"[A-Za-z_]\w*(/[A-Za-z_]\w*)*", name, re.ASCII):
+            raise ReplayError(
+                f"'{namespace}' is no namespace of ROS: it takes letters, digits and underscores, none of the parts "
+                "may begin with a digit, such as replay or robot1/replay"
+            )
+        if not domain.isascii() or not domain.isdigit() or int(domain) > 232:
+            raise ReplayError(f"ROS_DOMAIN_ID is '{domain}'; it must be a number from 0 to 232, or not be set")
+        return cls(int(domain), f"/{name}")
 
     def environment(self) -> dict[str, str]:
         """Variables that both ends need before rclpy starts.

@@ -16,6 +16,7 @@ from clipoint3d_ros.nodes.parameters import build
 from clipoint3d_ros.nodes.perception_config import PerceptionConfig
 
 if TYPE_CHECKING:
+    from clipoint3d_ros.evaluation.replay import ReplayConfig
     from clipoint3d_ros.recognition.classifier import Classifier
 
 
@@ -27,6 +28,7 @@ class Playing:
     offline: the same pipeline without ROS, for which the rest says nothing.
     adapt: "off", or the mode of an adaptation node beside perception.
     wait: the next cloud after the answer, instead of at `rate` times the bag's pace. timeout: seconds for one answer.
+    namespace: where others see the nodes' topics; "": nowhere. companion: parameters of the adaptation node.
     """
 
     parameters: Mapping[str, Any]
@@ -37,6 +39,8 @@ class Playing:
     wait: bool = False
     rate: float = 1.0
     timeout: float = 30.0
+    namespace: str = ""
+    companion: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def config(self) -> PerceptionConfig:
@@ -60,11 +64,24 @@ def play(
 
         return replay_offline(bags, _classifier(yaml.safe_dump(dict(playing.parameters))), playing.config, told)
     try:
-        from clipoint3d_ros.evaluation.replay import ReplayConfig, replay
+        from clipoint3d_ros.evaluation.replay import replay
     except ImportError as error:
         raise ReplayError(without_ros(error)) from None
-    pace = ReplayConfig(adapt=playing.adapt, wait=playing.wait, rate=playing.rate, timeout=playing.timeout)
-    return replay(bags, playing.classes, playing.parameters, pace, told)
+    return replay(bags, playing.classes, playing.parameters, pace(playing), told)
+
+
+def pace(playing: Playing) -> ReplayConfig:
+    """The same as the replay through the nodes takes it; ImportError where ROS is not installed."""
+    from clipoint3d_ros.evaluation.replay import ReplayConfig
+
+    return ReplayConfig(
+        adapt=playing.adapt,
+        wait=playing.wait,
+        rate=playing.rate,
+        timeout=playing.timeout,
+        namespace=playing.namespace,
+        companion=playing.companion,
+    )
 
 
 def without_ros(error: ImportError) -> str:

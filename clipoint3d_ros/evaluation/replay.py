@@ -16,7 +16,7 @@ import time
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import rclpy
@@ -50,6 +50,8 @@ class ReplayConfig:
     rate: times the bag's pace, without `wait`.
     timeout: seconds to wait for an answer before the frame counts as dropped.
     start_timeout: seconds for the node to load its model and be found.
+    namespace: where in this shell's ROS domain the topics are, for others to see; "": apart from everybody.
+    companion: parameters of the adaptation node, beside those that both nodes share.
     """
 
     adapt: str = "off"
@@ -57,6 +59,8 @@ class ReplayConfig:
     rate: float = 1.0
     timeout: float = 30.0
     start_timeout: float = 900.0  # a companion looks at its whole source when it first starts
+    namespace: str = ""
+    companion: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 0.001 <= self.rate <= 1000:
@@ -88,7 +92,8 @@ def replay(
         ReplayError: the node does not start, does not answer, or ends; the message quotes its last output.
     """
     config = config or ReplayConfig()
-    graph, bundled, adapting = Graph(), bool(parameters.get("bundle")), config.adapt != "off"
+    graph = Graph.seen_by_others(config.namespace) if config.namespace else Graph()
+    bundled, adapting = bool(parameters.get("bundle")), config.adapt != "off"
     served: dict[FrameKey, FrameAnswer] = {}
     frozen: dict[FrameKey, FrameAnswer] = {}
     # The node is left first: Fast DDS 3.2 with LARGE_DATA may wait for ever for an open TCP channel when a participant
@@ -124,12 +129,17 @@ def companion_beside(
     if config.adapt == "off":
         yield None
         return
-    shared = {name: parameters[name] for name in ("backbone", "pretrained", "classes", "device") if name in parameters}
+    shared = {
+        name: parameters[name]
+        for name in ("backbone", "pretrained", "patches", "classes", "device")
+        if name in parameters
+    }
     with tempfile.TemporaryDirectory(prefix="clipoint3d-adaptation-") as folder:
         own: dict[str, Any] = {"mode": config.adapt, "live_folder": f"{folder}/live", "state_folder": f"{folder}/state"}
         if config.wait:  # no time passes for the robot: what holds the companion back must not be measured
             own |= {"hand_over_s": 0.0, "duty_cycle": 1.0}
-        with NodeProcess(graph, {**shared, **own, **more}, COMPANION, "adaptation") as node:
+        given = {**config.companion, **shared, **own, **more}
+        with NodeProcess(graph, given, COMPANION, "adaptation") as node:
             yield node
 
 

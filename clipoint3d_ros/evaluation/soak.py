@@ -87,7 +87,8 @@ def soak(
     """
     pace = pace or ReplayConfig()
     stamps = {bag: _stamps(bag) for bag in bags}
-    graph, bundled, adapting = Graph(), bool(parameters.get("bundle")), pace.adapt != "off"
+    graph = Graph.seen_by_others(pace.namespace) if pace.namespace else Graph()
+    bundled, adapting = bool(parameters.get("bundle")), pace.adapt != "off"
     with (
         environment(graph.environment()),
         sensing(graph, bundled, adapting) as sensor,
@@ -98,7 +99,7 @@ def soak(
         sensor.find(node, probe, pace.start_timeout)
         if companion is not None:
             sensor.find_companion(companion, probe, pace.start_timeout)
-        listener = _Listener()
+        listener = _Listener(graph.namespace)
         sensor.listen(DiagnosticArray, "/diagnostics", listener.take_in)
         nodes = [node] if companion is None else [node, companion]
         record = _Record(config, nodes, sensor, listener, told)
@@ -167,9 +168,14 @@ def _stamps(bag: LabelledBag) -> list[int]:
 
 
 class _Listener:
-    """What the nodes say of themselves: warnings with how often they were said, and the newest counters."""
+    """What the nodes say of themselves: warnings with how often they were said, and the newest counters.
 
-    def __init__(self) -> None:
+    Args:
+        namespace: of the nodes; others in the same domain are not listened to.
+    """
+
+    def __init__(self, namespace: str) -> None:
+        self._space = namespace.strip("/")
         self._lock = threading.Lock()
         self._warnings: Counter[str] = Counter()
         self._said: dict[str, str] = {}  # kind of sentence → the first of it
@@ -177,7 +183,9 @@ class _Listener:
 
     def take_in(self, message: DiagnosticArray) -> None:
         for status in message.status:
-            node = status.name.partition(":")[0].rpartition("/")[2]
+            space, _, node = status.name.partition(":")[0].strip("/").rpartition("/")
+            if space != self._space:
+                continue
             with self._lock:
                 self._values[node] = {pair.key: pair.value for pair in status.values}
                 if status.level != DiagnosticStatus.OK:

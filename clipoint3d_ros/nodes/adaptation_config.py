@@ -12,8 +12,9 @@ from clipoint3d_ros.adaptation.memory import MemoryConfig
 from clipoint3d_ros.adaptation.online import FollowConfig
 from clipoint3d_ros.adaptation.reference import ReferenceConfig
 from clipoint3d_ros.clip.backbone import PATCHES
+from clipoint3d_ros.nodes.node_config import SHARED_NAMES, NodeConfig
 from clipoint3d_ros.nodes.parameters import annotated_yaml, parameter
-from clipoint3d_ros.nodes.perception_config import SHARED_NAMES, class_source
+from clipoint3d_ros.nodes.perception_config import class_source
 
 HEADING = """Parameters of the adaptation node: every one, with its default.
 `backbone`, `pretrained`, `patches` and `classes` must be perception's; the launch file gives both nodes the same."""
@@ -21,7 +22,7 @@ MODES = ("statistics", "gradient")
 
 
 @dataclass(frozen=True)
-class AdaptationConfig:
+class AdaptationConfig(NodeConfig):
     """One field a parameter; the sub-configurations of the rooms below are made from it."""
 
     # the model
@@ -103,9 +104,6 @@ class AdaptationConfig:
         "", "JSON-lines file of what was learned from (stamp, id, class, gate figures); empty: none", live=False
     )
     keep_clouds: bool = parameter(False, "save the remembered objects' clouds with the memory, too")
-    # the node
-    autostart: bool = parameter(True, "configure and activate at start, without a lifecycle manager", live=False)
-    warning_period_s: float = parameter(10.0, "equal warnings are logged once in so long", unit="s", low=0, high=3600)
 
     @property
     def companion(self) -> CompanionConfig:

@@ -33,9 +33,12 @@ from clipoint3d_ros.adaptation.store import StoreError
 from clipoint3d_ros.clip.bundle import Adapter, BundleError, save_bundle, save_statistics
 from clipoint3d_ros.nodes.adaptation_config import AdaptationConfig
 from clipoint3d_ros.nodes.adapting import Adapting, load
-from clipoint3d_ros.nodes.diagnostics import as_message, figures, learning, memory
+from clipoint3d_ros.nodes.diagnostics import as_message, figures, learning
 from clipoint3d_ros.nodes.hand_over import HandOver, by_others
+from clipoint3d_ros.nodes.hardware import hardware
+from clipoint3d_ros.nodes.health import Health, Level
 from clipoint3d_ros.nodes.inbox import Worker
+from clipoint3d_ros.nodes.judgements import Judgements
 from clipoint3d_ros.nodes.lifecycle import LATCHED, RELIABLE, Lifecycle, own, sentence
 from clipoint3d_ros.nodes.parameters import ParameterError, changed
 from clipoint3d_ros.nodes.program import leave, run
@@ -70,15 +73,16 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         self._tracker, self._time = Tracker(), Clock()
         self._lock = threading.Lock()  # of the companion: the worker learns, services ask
         self._versions = Versions()
-        self._verdict: Verdict | None = None
+        self._judgements, self._health = Judgements(), Health()
+        self._lasting: dict[str, str] = {}  # troubles by kind, until they are mended
         self._paused = ""
         self._handed_s = self._saved_s = 0.0
         self._frames = self._trouble_count = self._jumps = 0
         self._budget = Budget(self._config.duty_cycle)
         self._errand = threading.Thread()  # asks perception, which answers through the executor's thread
-        self._verdicts = self.create_publisher(DiagnosticArray, "~/output/verdicts", RELIABLE)
-        self._learned = self.create_publisher(Header, "~/output/learned", RELIABLE)
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", RELIABLE)
+        self._verdicts = self._make_publisher(DiagnosticArray, "~/output/verdicts", RELIABLE)
+        self._learned = self._make_publisher(Header, "~/output/learned", RELIABLE)
+        self._diagnostics = self._make_publisher(DiagnosticArray, "/diagnostics", RELIABLE)
         self.create_service(SetBool, "~/pause", self._on_pause)
         for name, answer in (("adapt", self._on_adapt), ("save", self._on_save), ("reset", self._on_reset)):
             self.create_service(Trigger, f"~/{name}", partial(self._on_trigger, answer))
@@ -100,6 +104,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
     def _work(self, parts: Parts) -> None:
         try:
             self._learn(parts)
+            self._lasting.pop("frames", None)
         except Exception as error:  # one bad frame must not end the node
             self._work_failed(error)
         self._learned.publish(parts.detections.header)  # whoever waits for it need not know what came of it
@@ -115,11 +120,13 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         strange = {d.results[0].hypothesis.class_id for d in parts.detections.detections if d.results}
         strange -= {*names, UNKNOWN}
         if strange:
-            self._warn(
+            self._suffer(
                 "classes",
                 f"'{min(strange)}' is none of this node's classes {', '.join(names)}, but perception "
                 "answers it; give both nodes the same",
             )
+        else:
+            self._lasting.pop("classes", None)
         seen = sightings(parts, names, adapting.companion, self._tracker, self._versions.known)
         with self._budget.spending(work=time.thread_time), self._lock:
             for sighting in seen:
@@ -142,7 +149,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
 
     def _conclude(self, adapting: Adapting, candidate: Candidate) -> None:
         """Tell the verdict, and hand over what was accepted, or the frozen model where it was given up."""
-        self._verdict = candidate.verdict
+        self._judgements.add(candidate.verdict)
         self._announce(candidate.verdict)
         if candidate.verdict.accepted:
             self._hand_over(adapting, candidate)
@@ -184,8 +191,9 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
                 path = adapting.store.put(version, write)
                 self._versions.put(version)
         except (StoreError, BundleError) as error:
-            self._warn("store", f"an accepted adapter could not be written, so nothing changes: {error}")
+            self._suffer("store", f"an accepted adapter could not be written, so nothing changes: {error}")
             return
+        self._lasting.pop("store", None)
         self._handed_s = time.monotonic()
         self._set_bundle(str(path), version)
         if time.monotonic() - self._saved_s >= self._config.save_s:
@@ -196,8 +204,9 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         refused = self._hand.give(path)
         if refused:
             what = f"adapter version {version}" if version else "the frozen model"
-            self._warn("hand-over", f"{what} was not handed over: {refused}")
+            self._suffer("hand-over", f"{what} was not handed over: {refused}")
             return False
+        self._lasting.pop("hand-over", None)
         self._versions.take(version)
         self.get_logger().info(f"perception answers by {'adapter version ' + str(version) if version else 'frozen'}")
         return True
@@ -291,16 +300,14 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         if self._training is not None:
             self._training.start()
         base = f"{self._config.perception}/output"
-        make = self.create_subscription
         self._gathering = Gathering(self._parts)
-        self._inputs = [
-            *(
-                make(kind, f"{base}/{name}", partial(self._on_part, name), RELIABLE)
-                for name, kind in self._parts.items()
-            ),
-            make(VisionInfo, f"{base}/vision_info", self._on_vision_info, LATCHED),
-            make(ParameterEvent, "/parameter_events", self._on_parameter_event, RELIABLE),
-        ]
+        for name, kind in self._parts.items():
+            self._listen(kind, f"{base}/{name}", partial(self._on_part, name), RELIABLE)
+        self._listen(VisionInfo, f"{base}/vision_info", self._on_vision_info, LATCHED)
+        # ROS's own topic, whose quality of service nobody changes.
+        self._inputs.append(
+            self.create_subscription(ParameterEvent, "/parameter_events", self._on_parameter_event, RELIABLE)
+        )
         self.get_logger().info(f"learning from {self._inputs[0].topic_name}")
 
     def _close(self) -> None:
@@ -333,8 +340,9 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         try:
             adapting.save(self._config.keep_clouds)
         except (OSError, ValueError) as error:
-            self._warn("save", f"not saved: {error}")
+            self._suffer("save", f"not saved: {error}")
             return str(error)
+        self._lasting.pop("save", None)
         return ""
 
     # Services and parameters
@@ -402,7 +410,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         version = str(self._versions.made + verdict.accepted)
         values = {"accepted": str(verdict.accepted).lower(), "version": version, **figures(verdict)}
         summary = "accepted" if verdict.accepted else "; ".join(verdict.reasons)
-        self._verdicts.publish(self._message("verdict", summary, values, warn=not verdict.accepted))
+        self._verdicts.publish(self._message("verdict", summary, values, Level.OK if verdict.accepted else Level.WARN))
         self.get_logger().info(f"candidate {verdict}")
 
     def _on_tick(self) -> None:
@@ -420,17 +428,38 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
             "failed": str(self._trouble_count),
             "time_jumps": str(self._jumps),
             "duty_cycle": f"{self._budget.spent:.3f}",
-            **memory("cpu"),
+            **hardware("cpu" if adapting is None or adapting.backbone is None else adapting.backbone.device),
             **({} if adapting is None else learning(adapting.companion, adapting.classes.names)),
-            "verdict": "none yet" if self._verdict is None else str(self._verdict),
+            **self._judgements.rows(),
         }
         self._hold_limits()
-        summary = (self._paused and f"paused: {self._paused}") or f"adapter version {versions.live}"
-        if not self._paused and versions.strange:
-            summary = (
+        troubles = self._troubles()
+        values |= {f"trouble.{kind}": said for kind, said in troubles.items() if said}
+        paused = f"paused: {self._paused}" if self._paused else ""
+        judged = self._health.judge(troubles, self._config.error_after_s, passing=paused)
+        summary = judged.why or f"adapter version {versions.live}"
+        self._diagnostics.publish(self._message("adaptation", summary, values, judged.level))
+
+    def _troubles(self) -> dict[str, str]:
+        """What is wrong now, by kind; "" for what is not."""
+        if self._paused:
+            return {}
+        versions, troubles = self._versions, dict(self._lasting)
+        if versions.strange:
+            troubles["strange"] = (
                 f"perception serves version {versions.served}, not of this node: nothing is learned from its features"
             )
-        self._diagnostics.publish(self._message("adaptation", summary, values, warn=bool(self._paused)))
+        if self._inputs and not self.count_publishers(self._inputs[0].topic_name):
+            troubles["perception"] = (
+                f"nobody publishes {self._inputs[0].topic_name}, so there is nothing to learn from; start perception, "
+                "or set 'perception' to its name"
+            )
+        return troubles
+
+    def _suffer(self, kind: str, said: str) -> None:
+        """A trouble that lasts until the same thing goes well; warned of."""
+        self._lasting[kind] = said
+        self._warn(kind, said)
 
     def _hold_limits(self) -> None:
         """Pause above the user's limits of power and memory, and go on below them."""
@@ -441,9 +470,9 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
             self._paused = ""
             self.get_logger().info("below its limits again: adaptation goes on")
 
-    def _message(self, what: str, summary: str, values: dict[str, str], warn: bool) -> DiagnosticArray:
+    def _message(self, what: str, summary: str, values: dict[str, str], level: Level) -> DiagnosticArray:
         name = f"{self.get_fully_qualified_name().lstrip('/')}: {what}"
-        return as_message(name, "", summary, values, self.get_clock().now().to_msg(), warn)
+        return as_message(name, "", summary, values, self.get_clock().now().to_msg(), level)
 
     def _log(self, adapting: Adapting, sighting: Sighting, reason: str) -> None:
         """One line a sighting: what was learned from and what was not, without any cloud."""
@@ -453,12 +482,14 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         try:
             log_sighting(path, sighting, adapting.classes.names[sighting.label], reason)
         except OSError as error:
-            self._warn("log", f"cannot write {path}: {error}")
+            self._suffer("log", f"cannot write {path}: {error}")
+        else:
+            self._lasting.pop("log", None)
 
     def _work_failed(self, error: Exception) -> None:
         if rclpy.ok(context=self.context):
             self._trouble_count += 1
-            self._warn(f"failure {type(error).__name__}", f"nothing learned from a frame: {sentence(error)}")
+            self._suffer("frames", f"nothing learned from a frame: {sentence(error)}")
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -107,15 +107,23 @@ def upright_boxes(clouds: Sequence[np.ndarray], up: Sequence[float] | np.ndarray
     if not clouds:
         return []
     level = _level_axes(unit(up, "up"))
-    few = np.stack([cloud[np.arange(SAMPLE) * len(cloud) // SAMPLE] for cloud in clouds])
+    evenly = np.arange(SAMPLE)
+    few = np.stack([cloud.take(evenly * len(cloud) // SAMPLE, axis=0) for cloud in clouds])
     turns = _smallest_footprints((few - few[:, :1]) @ level[:, :2].astype(few.dtype))
-    return [_turned_box(cloud, level, turn) for cloud, turn in zip(clouds, turns, strict=True)]
+    return [_box_along(axes, cloud) for axes, cloud in zip(_turned(level, turns), clouds, strict=True)]
 
 
-def _turned_box(points: np.ndarray, level: np.ndarray, turn: float) -> Box:
-    """The box around (N, 3) points whose axes are the level ones turned about the third by `turn` radians."""
-    cosine, sine = np.cos(turn), np.sin(turn)
-    axes = level @ np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]])
+def _turned(level: np.ndarray, turns: np.ndarray) -> np.ndarray:
+    """(B, 3, 3) the level axes turned about the third by (B,) radians."""
+    about = np.zeros((len(turns), 3, 3))
+    about[:, 0, 0] = about[:, 1, 1] = np.cos(turns)
+    about[:, 1, 0] = np.sin(turns)
+    about[:, 0, 1], about[:, 2, 2] = -about[:, 1, 0], 1
+    return level @ about
+
+
+def _box_along(axes: np.ndarray, points: np.ndarray) -> Box:
+    """The box around (N, 3) points that has these axes (3, 3)."""
     along = axes.T.astype(points.dtype) @ points.T  # an axis a row: minima run over memory
     low, high = along.min(1).astype(np.float64), along.max(1).astype(np.float64)
     return Box(axes @ ((low + high) / 2), axes, high - low)
@@ -132,11 +140,11 @@ def _level_axes(up: np.ndarray) -> np.ndarray:
 def _smallest_footprints(flat: np.ndarray) -> np.ndarray:
     """(B,) the angles in [0, π/2) whose axis-aligned rectangles around (B, S, 2) points are smallest.
 
-    First to three degrees, then to one around the best of these.
+    First to six degrees, then to one around the best of these.
     """
-    coarse = np.arange(0, 90, 3)
+    coarse = np.arange(0, 90, 6)
     areas = _footprints(flat, np.broadcast_to(coarse, (len(flat), len(coarse))))
-    near = coarse[areas.argmin(1), None] + np.arange(-2, 3)
+    near = coarse[areas.argmin(1), None] + np.arange(-5, 6)
     fine = _footprints(flat, near)
     worth = fine.min(1) < areas[:, 0] * (1 - WORTH_TURNING)
     return np.deg2rad(np.where(worth, near[np.arange(len(near)), fine.argmin(1)] % 90, 0))

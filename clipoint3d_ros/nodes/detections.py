@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import array
-import copy
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -54,7 +53,8 @@ def detection_array(
 
 def _detection(header: Any, name: str, box: Box, hypotheses: Sequence[tuple[str, float]]) -> Detection3D:
     pose = box_pose(box)
-    size = Vector3(x=_m(box.size[0]), y=_m(box.size[1]), z=_m(box.size[2]))
+    x, y, z = map(_m, box.size.tolist())
+    size = Vector3(x=x, y=y, z=z)
     shared = _filled(_POSE, pose=pose)  # by all hypotheses
     results = [
         _filled(_RESULT, hypothesis=ObjectHypothesis(class_id=label, score=_share(score)), pose=shared)
@@ -65,7 +65,9 @@ def _detection(header: Any, name: str, box: Box, hypotheses: Sequence[tuple[str,
 
 def _filled(empty: Message, **fields: Any) -> Message:
     """A copy of an empty message with some fields set; its constructor would make, and drop, all that it holds."""
-    message = copy.copy(empty)
+    message = empty.__class__.__new__(empty.__class__)
+    for name in empty.__slots__:  # type: ignore[attr-defined]
+        setattr(message, name, getattr(empty, name))
     for name, value in fields.items():
         setattr(message, name, value)
     return message
@@ -74,7 +76,7 @@ def _filled(empty: Message, **fields: Any) -> Message:
 def box_pose(box: Box) -> Pose:
     """A box's centre and axes as geometry_msgs/Pose."""
     x, y, z = box.centre.tolist()
-    i, j, k, w = quaternion(box.axes).tolist()
+    i, j, k, w = quaternion(box.axes)
     return _filled(_PLACE, position=Point(x=x, y=y, z=z), orientation=Quaternion(x=i, y=j, z=k, w=w))
 
 
@@ -108,7 +110,7 @@ def _image(header: Any, height: int, width: int, encoding: str, step: int, pixel
 
 def _m(length: float) -> float:
     """A box of one flat side still has three sizes above zero, which RViz and planners need."""
-    return max(float(length), 1e-3)
+    return max(length, 1e-3)
 
 
 def _share(score: float) -> float:

@@ -1,4 +1,4 @@
-"""What the nodes tell of themselves: rate, latency per stage, drops, refused clouds, memory, what is learned from.
+"""What the nodes tell of themselves: rate, latency per stage, drops, refused clouds, what is learned from.
 
 The core is numbers and text; `as_message` makes the DiagnosticArray of it. Latencies are of the last frames only,
 so that a slow start does not colour an hour.
@@ -7,7 +7,6 @@ so that a slow start does not colour an hour.
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 import time
 from collections import Counter, defaultdict, deque
@@ -16,11 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from clipoint3d_ros.nodes.health import Level
+
 if TYPE_CHECKING:
     from clipoint3d_ros.adaptation.companion import Companion
     from clipoint3d_ros.adaptation.guard import Verdict
 
 STAGES = ("decode", "project", "encode", "frozen", "decide", "publish", "total")
+COUNTS = (  # told even where nothing has been counted
+    "received", "processed", "dropped", "skipped_no_transform", "skipped_old", "from_future", "failed", "time_jumps",
+)  # fmt: skip
 KEPT = 200  # latencies per stage
 RATE_WINDOW_S = 10.0
 
@@ -35,18 +39,41 @@ class Statistics:
         self._malformed: Counter[str] = Counter()
         self._latency: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=KEPT))
         self._finished: deque[float] = deque(maxlen=1000)  # 10 s of a fast sensor
-        self._trouble = ""
+        self._recent: list[float] = []  # of `total`, since it was last asked for
+        self._began_s: float | None = None  # `total` of the frame in hand
+        self._heard_s = self._unanswered_s = -np.inf  # the last cloud; the first one since an answer
+        self._waiting = False
+        self._trouble = self._reason = ""
 
     def count(self, name: str, more: int = 1) -> None:
-        """One more of received, skipped_no_transform, failed, time_jumps, …"""
+        """One more of skipped_no_transform, failed, time_jumps, …"""
         with self._lock:
             self._counts[name] += more
+
+    def received(self) -> None:
+        """One more cloud that wants an answer."""
+        with self._lock:
+            self._counts["received"] += 1
+            self._heard_s = self._clock()
+            if not self._waiting:
+                self._waiting, self._unanswered_s = True, self._heard_s
+
+    def forget(self) -> None:
+        """No cloud that has come waits for an answer any more."""
+        with self._lock:
+            self._waiting, self._reason = False, ""
+
+    def refused(self, name: str, sentence: str) -> None:
+        """One more cloud that is not answered, counted under that name, and why."""
+        with self._lock:
+            self._counts[name] += 1
+            self._trouble = self._reason = sentence
 
     def malformed(self, reason: str, sentence: str) -> None:
         """One more refused cloud; the sentence shows until the next report."""
         with self._lock:
             self._malformed[reason] += 1
-            self._trouble = sentence
+            self._trouble = self._reason = sentence
 
     def trouble(self, sentence: str) -> None:
         """A sentence for the next report, which then warns."""
@@ -56,21 +83,52 @@ class Statistics:
     @contextlib.contextmanager
     def timed(self, stage: str, settle: Callable[[], None] = lambda: None) -> Iterator[None]:
         """Measure one stage, `settle` (waiting for the device) included; nothing is recorded where it raises."""
-        start = self._clock()
-        yield
-        settle()
+        start, whole = self._clock(), stage == "total"
+        if whole:
+            self._began_s = start
+        try:
+            yield
+            settle()
+        finally:
+            if whole:
+                self._began_s = None
         took = self._clock() - start
         with self._lock:
             self._latency[stage].append(took)
-            if stage == "total":
+            if whole:
                 self._finished.append(self._clock())
+                self._recent.append(took)
                 self._counts["processed"] += 1
+                self._waiting, self._reason = False, ""
 
     def take_trouble(self) -> str:
         """The newest sentence since the last report, or ""."""
         with self._lock:
             sentence, self._trouble = self._trouble, ""
             return sentence
+
+    def unanswered(self, after_s: float) -> str:
+        """A sentence where clouds come and none of them has been answered, for a known reason or for so long.
+
+        Silence is another trouble: "" where no cloud has come for a while.
+        """
+        with self._lock:
+            now, waiting, reason = self._clock(), self._waiting, self._reason
+            heard_s, first_s = self._heard_s, self._unanswered_s
+        if not waiting or now - heard_s > max(after_s, RATE_WINDOW_S):
+            return ""
+        if reason:
+            return f"no cloud is answered: {reason}"
+        long = after_s and now - first_s >= after_s
+        return f"clouds arrive, but none has been answered for {now - first_s:.0f} s" if long else ""
+
+    def slowest_ms(self) -> tuple[float | None, float]:
+        """Of the clouds finished since this was last asked, None where none was; and the time of the cloud in hand."""
+        with self._lock:
+            recent, self._recent = self._recent, []
+            began_s = self._began_s
+        in_hand = 0.0 if began_s is None else self._clock() - began_s
+        return (max(recent) * 1000 if recent else None), in_hand * 1000
 
     def values(self, **more: int) -> dict[str, str]:
         """Every figure as diagnostics show it: counts, `rate_hz`, `<stage>_ms_p50|p95|max`, `malformed.<reason>`.
@@ -83,7 +141,16 @@ class Statistics:
             latency = {stage: np.array(self._latency[stage]) * 1000 for stage in self._stages}
             finished = list(self._finished)
         rows = {"rate_hz": f"{rate(finished, self._clock()):.2f}"}
-        for name in ("received", "processed", "dropped", "skipped_no_transform", "failed", "time_jumps"):
+        for name in (
+            "received",
+            "processed",
+            "dropped",
+            "skipped_no_transform",
+            "skipped_old",
+            "from_future",
+            "failed",
+            "time_jumps",
+        ):
             rows[name] = str(counts.pop(name, 0))
         rows |= {name: str(number) for name, number in sorted(counts.items())}
         rows["malformed"] = str(sum(malformed.values()))
@@ -120,19 +187,6 @@ class Throttle:
             return self._held.pop(reason, 0)
 
 
-def memory(device: Any = "cpu") -> dict[str, str]:
-    """`rss_mb` of this process and `gpu_mb` that torch holds on the device (absent on a CPU)."""
-    rows = {}
-    with contextlib.suppress(OSError), open("/proc/self/statm") as file:
-        rows["rss_mb"] = f"{int(file.read().split()[1]) * os.sysconf('SC_PAGE_SIZE') / 2**20:.1f}"
-    if str(device).startswith("cuda"):
-        import torch
-
-        rows["gpu_mb"] = f"{torch.cuda.memory_allocated(device) / 2**20:.1f}"
-        rows["gpu_reserved_mb"] = f"{torch.cuda.memory_reserved(device) / 2**20:.1f}"
-    return rows
-
-
 def learning(companion: Companion, names: Sequence[str]) -> dict[str, str]:
     """What a companion remembers of each class, what it turned away and what it waits for."""
     counts = companion.learned.counts(len(names))
@@ -151,12 +205,12 @@ def figures(verdict: Verdict) -> dict[str, str]:
     return {name: f"{value:.4g} (limit {limit:.4g})" for name, (value, limit) in verdict.numbers.items()}
 
 
-def as_message(name: str, hardware: str, summary: str, values: Mapping[str, str], stamp: Any, warn: bool) -> Any:
-    """A diagnostic_msgs/DiagnosticArray of one status, level WARN or OK."""
+def as_message(name: str, hardware: str, summary: str, values: Mapping[str, str], stamp: Any, level: Level) -> Any:
+    """A diagnostic_msgs/DiagnosticArray of one status."""
     from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
     status = DiagnosticStatus(
-        level=DiagnosticStatus.WARN if warn else DiagnosticStatus.OK,
+        level=bytes([level]),
         name=name,
         message=summary,
         hardware_id=hardware,

@@ -105,8 +105,18 @@ def topics_page() -> str:
         "`~` is the node's own name, such as `/perception`. *Best effort* is ROS's sensor-data profile; *latched* is\n"
         "transient local: who subscribes later gets the last message. All three are lifecycle nodes, with the usual\n"
         "`~/change_state`, `~/get_state` and parameter services. Inputs are subscribed while the node is active.\n"
+        "A parameter file can change each topic's quality of service: [how](dds.md).\n"
     )
     return NOTICE + heading + "".join(_section(name, found) for name, found in endpoints().items())
+
+
+def node_classes() -> dict[str, type[Any]]:
+    """The nodes themselves, by name; needs rclpy."""
+    from clipoint3d_ros.nodes.adaptation_node import AdaptationNode
+    from clipoint3d_ros.nodes.perception_node import PerceptionNode
+    from clipoint3d_ros.nodes.segmenter_node import SegmenterNode
+
+    return {"perception": PerceptionNode, "segmenter": SegmenterNode, "adaptation": AdaptationNode}
 
 
 def endpoints() -> dict[str, list[Endpoint]]:
@@ -118,19 +128,10 @@ def endpoints() -> dict[str, list[Endpoint]]:
     import rclpy
     from rclpy.parameter import Parameter
 
-    from clipoint3d_ros.nodes.adaptation_node import AdaptationNode
-    from clipoint3d_ros.nodes.perception_node import PerceptionNode
-    from clipoint3d_ros.nodes.segmenter_node import SegmenterNode
-
-    makers: dict[str, type[Any]] = {
-        "perception": PerceptionNode,
-        "segmenter": SegmenterNode,
-        "adaptation": AdaptationNode,
-    }
     context, result = rclpy.Context(), {}
     rclpy.init(context=context, args=[])
     try:
-        for name, make in makers.items():
+        for name, make in node_classes().items():
             given = {"autostart": False} | ({"mode": "gradient"} if name == "adaptation" else {})
             node = make(
                 context=context, parameter_overrides=[Parameter(key, value=each) for key, each in given.items()]

@@ -6,8 +6,8 @@ A node of these fills in `_configure` (load; raise a sentence where that cannot 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
 
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
@@ -15,7 +15,9 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from clipoint3d_ros.nodes.diagnostics import Throttle
-from clipoint3d_ros.nodes.parameters import declare
+from clipoint3d_ros.nodes.node_config import NodeConfig
+from clipoint3d_ros.nodes.parameters import ParameterError, declare
+from clipoint3d_ros.nodes.qos import publisher, subscription
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 RELIABLE = QoSProfile(depth=10)
@@ -23,17 +25,7 @@ LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL, relia
 TICK_S = 1.0  # between diagnostics
 
 
-class Common(Protocol):
-    """Parameters that every node has."""
-
-    @property
-    def autostart(self) -> bool: ...
-
-    @property
-    def warning_period_s(self) -> float: ...
-
-
-Config = TypeVar("Config", bound=Common)
+Config = TypeVar("Config", bound=NodeConfig)
 
 
 class Lifecycle(LifecycleNode, Generic[Config]):
@@ -45,7 +37,7 @@ class Lifecycle(LifecycleNode, Generic[Config]):
         self._config: Config = declare(self, config)
         self._throttle = Throttle()
         self._inputs: list[Any] = []
-        self.add_on_set_parameters_callback(self._on_parameters)
+        self.add_on_set_parameters_callback(self._on_set)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # a paused bag must not stop the diagnostics
         self._tick = self.create_timer(TICK_S, self._on_tick, clock=steady)
         if self._config.autostart:
@@ -62,10 +54,16 @@ class Lifecycle(LifecycleNode, Generic[Config]):
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Open the gate."""
+        """Open the gate; FAILURE with a sentence where a topic's quality of service cannot be used."""
         answer = super().on_activate(state)
         if answer == SUCCESS:
-            self._open()
+            try:
+                self._open()
+            except ParameterError as error:
+                self.get_logger().error(f"cannot activate: {error}")
+                self._close()
+                super().on_deactivate(state)
+                return FAILURE
         return answer
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -110,9 +108,30 @@ class Lifecycle(LifecycleNode, Generic[Config]):
     def _on_tick(self) -> None:
         raise NotImplementedError
 
+    def _on_set(self, parameters: Sequence[Any]) -> SetParametersResult:
+        """ROS's own parameters, such as `qos_overrides`, which come before a node is whole, are no change of it."""
+        if not own(self._config, parameters):
+            return SetParametersResult(successful=True)
+        return self._on_parameters(parameters)
+
+    def _make_publisher(self, kind: type[Any], topic: str, profile: QoSProfile, managed: bool = False) -> Any:
+        """Its quality of service is the parameter file's to change. `managed`: silent while the node is inactive."""
+        return publisher(self.create_lifecycle_publisher if managed else self.create_publisher, kind, topic, profile)
+
+    def _listen(
+        self,
+        kind: type[Any],
+        topic: str,
+        callback: Callable[[Any], object],
+        profile: QoSProfile,
+        newest: bool = False,
+    ) -> None:
+        """Subscribe an input, until `_drop_inputs`; likewise. `newest`: only the newest message is ever used."""
+        self._inputs.append(subscription(self.create_subscription, kind, topic, callback, profile, newest))
+
     def _drop_inputs(self) -> None:
-        for subscription in self._inputs:
-            self.destroy_subscription(subscription)
+        for each in self._inputs:
+            self.destroy_subscription(each)
         self._inputs = []
 
     def _autostart(self) -> None:

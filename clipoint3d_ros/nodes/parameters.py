@@ -9,6 +9,7 @@ YAML file. Parameters are declared with dynamic typing and typed here, because R
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 import textwrap
 from collections.abc import Collection, Mapping, Sequence
@@ -218,7 +219,10 @@ def _annotated(name: str, field: dataclasses.Field[Any]) -> list[str]:
 
 
 def _fields(config: type[Any]) -> dict[str, dataclasses.Field[Any]]:
-    return {field.name: field for field in dataclasses.fields(config)}
+    """By name; a configuration's own come before those it has from another."""
+    every = {field.name: field for field in dataclasses.fields(config)}
+    named = (name for kind in config.__mro__ for name in inspect.get_annotations(kind))
+    return {name: every[name] for name in named if name in every}
 
 
 def _yaml(value: Any) -> str:

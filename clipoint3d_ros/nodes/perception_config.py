@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clipoint3d_ros.clip.backbone import PATCHES
-from clipoint3d_ros.nodes.frames import FrameConfig
+from clipoint3d_ros.nodes.node_config import SHARED_NAMES, CloudNodeConfig
 from clipoint3d_ros.nodes.parameters import ParameterError, annotated_yaml, parameter
 from clipoint3d_ros.nodes.pointcloud import FORMS, INSTANCE_FIELDS, SegmentConfig
 from clipoint3d_ros.recognition.classifier import ClassifierConfig
@@ -15,11 +15,10 @@ from clipoint3d_ros.recognition.precision import PRECISIONS
 
 HEADING = """Parameters of the perception node: every one, with its default.
 Pass this file (or your own, with only what you change) as `params_file`; names match in any namespace."""
-SHARED_NAMES = ("min_points",)  # perception and adaptation both have them, in a sense of their own
 
 
 @dataclass(frozen=True)
-class PerceptionConfig:
+class PerceptionConfig(CloudNodeConfig):
     """One field a parameter; the sub-configurations of the rooms below are made from it."""
 
     # the model
@@ -98,6 +97,11 @@ class PerceptionConfig:
         "number format of the tower's blocks; auto measures what is quickest on this device",
         choices=PRECISIONS,
     )
+    graphs: bool = parameter(
+        False,
+        "on an NVIDIA GPU: whether the blocks of the tower are recorded as CUDA graphs, one a size of pass, and played "
+        "back; those of 1 to 16 objects at configure, others when first met",
+    )
     first_views: int = parameter(
         0,
         "views looked at first, the rest only of objects these leave in doubt; 0: all at once. With 2 a tower "
@@ -128,30 +132,10 @@ class PerceptionConfig:
     max_segments: int = parameter(
         512, "more objects than this mean a wrong label field: the cloud is refused", unit="objects", low=1, high=100000
     )
-    # frames
-    up: tuple[float, ...] = parameter(
-        (0.0, 0.0, 1.0), "direction against gravity in the cloud's frame, unless gravity_frame is set", length=(3,)
-    )
-    viewpoint: tuple[float, ...] = parameter(
-        (0.0, 0.0, 0.0),
-        "where the sensor stood in the cloud's frame, unless sensor_frame is set; empty: unknown",
-        unit="m",
-        length=(0, 3),
-    )
-    gravity_frame: str = parameter("", "tf frame whose z axis points up, such as base_link; empty: use up")
-    sensor_frame: str = parameter("", "tf frame whose origin is the sensor; empty: use viewpoint")
-    tf_timeout_s: float = parameter(0.2, "how long a cloud waits for its transform", unit="s", low=0, high=10)
-    # the node
-    autostart: bool = parameter(True, "configure and activate at start, without a lifecycle manager", live=False)
-    silence_s: float = parameter(
-        5.0, "warn when clouds are announced but none arrived for so long; 0: never", unit="s", low=0, high=3600
-    )
-    warning_period_s: float = parameter(10.0, "equal warnings are logged once in so long", unit="s", low=0, high=3600)
 
     def check(self) -> None:
         """Raises ParameterError for what a field's own limits cannot tell."""
-        if not any(self.up):
-            raise ParameterError("'up' is all zero; it must point against gravity, such as [0.0, 0.0, 1.0]")
+        super().check()
         if len(set(self.classes)) < len(self.classes):
             raise ParameterError(f"'classes' names one class twice: {', '.join(self.classes)}")
         class_thresholds(self.unknown_below_class)
@@ -166,6 +150,7 @@ class PerceptionConfig:
             unknown_below_class=class_thresholds(self.unknown_below_class),
             max_views=self.max_views,
             precision=self.precision,
+            graphs=self.graphs,
             first_views=self.first_views,
             sure_below=self.sure_below,
             min_points=self.min_points,
@@ -176,10 +161,6 @@ class PerceptionConfig:
     @property
     def segments(self) -> SegmentConfig:
         return SegmentConfig(self.input_form, self.instance_field, self.ignore_instances, self.max_segments)
-
-    @property
-    def frames(self) -> FrameConfig:
-        return FrameConfig(self.up, self.viewpoint, self.gravity_frame, self.sensor_frame)
 
     @property
     def class_source(self) -> str | list[str] | None:

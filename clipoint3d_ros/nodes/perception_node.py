@@ -8,16 +8,14 @@ changes, so that no frame is decided by half of a change.
 from __future__ import annotations
 
 import gc
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
-import rclpy
 import torch
-from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.parameter import Parameter
 from rclpy.qos import qos_profile_sensor_data
@@ -26,25 +24,25 @@ from std_srvs.srv import SetBool, Trigger
 from vision_msgs.msg import Detection3DArray, VisionInfo
 from visualization_msgs.msg import MarkerArray
 
-from clipoint3d_ros.geometry.clouds import CloudError
 from clipoint3d_ros.nodes.boxes import read_boxes
+from clipoint3d_ros.nodes.cloud_node import CloudNode
 from clipoint3d_ros.nodes.detections import detection_array, features_image, picture_image, segment_boxes, vision_info
-from clipoint3d_ros.nodes.diagnostics import Statistics, as_message, memory
+from clipoint3d_ros.nodes.diagnostics import STAGES
 from clipoint3d_ros.nodes.evidence import COLUMNS, evidence_rows
-from clipoint3d_ros.nodes.frames import MissingTransform, Standpoint, standpoint
-from clipoint3d_ros.nodes.inbox import Worker
-from clipoint3d_ros.nodes.lifecycle import LATCHED, RELIABLE, Lifecycle, own, sentence
+from clipoint3d_ros.nodes.frames import Standpoint, standpoint
+from clipoint3d_ros.nodes.lifecycle import LATCHED, RELIABLE, own, sentence
 from clipoint3d_ros.nodes.markers import marker_array
 from clipoint3d_ros.nodes.mosaic import mosaic
 from clipoint3d_ros.nodes.parameters import changed
 from clipoint3d_ros.nodes.perception_config import PerceptionConfig
 from clipoint3d_ros.nodes.pointcloud import Segment, read_segments
 from clipoint3d_ros.nodes.program import leave, run
-from clipoint3d_ros.nodes.stamps import Frame, Pairs, Watch, nanoseconds
-from clipoint3d_ros.nodes.transforms import Transforms, fitting
+from clipoint3d_ros.nodes.stamps import Frame, Pairs, nanoseconds
+from clipoint3d_ros.nodes.transforms import fitting
 from clipoint3d_ros.recognition.classifier import Classifier
 from clipoint3d_ros.recognition.recognition import Recognition
 from clipoint3d_ros.recognition.still import StillObjects
+from clipoint3d_ros.recognition.streams import FIRST, finish, stream
 from clipoint3d_ros.recognition.tracks import Tracker, TrackFusion
 
 FROZEN = 0  # the version of a model without an adapter
@@ -55,23 +53,21 @@ class Serving(NamedTuple):
 
     config: PerceptionConfig
     classifier: Classifier
+    stream: torch.cuda.Stream | None  # of the GPU; what trains beside perception has one that comes later
 
 
-class PerceptionNode(Lifecycle[PerceptionConfig]):
+class PerceptionNode(CloudNode[PerceptionConfig]):
     """`perception`: see the ROS interface in the README."""
+
+    purpose = "recognition"
 
     def __init__(self, **options: Any) -> None:
         """Raises ParameterError where an override cannot be used."""
-        super().__init__("perception", PerceptionConfig, **options)
+        super().__init__("perception", PerceptionConfig, STAGES, **options)
         self._serving: Serving | None = None
-        self._worker: Worker[Frame] | None = None
-        self._transforms: Transforms | None = None
         self._enabled = True
-        self._statistics = Statistics()
-        self._pairs, self._watch = Pairs(), Watch()
+        self._pairs = Pairs()
         self._tracker, self._fusion, self._still = Tracker(), TrackFusion(), StillObjects()
-        self._heard_s = time.monotonic()
-        self._released = threading.Lock()
         self._create_outputs()
         self.create_service(SetBool, "~/enable", self._on_enable)
         self.create_service(Trigger, "~/reset", self._on_reset)
@@ -82,7 +78,7 @@ class PerceptionNode(Lifecycle[PerceptionConfig]):
         self._heard_s = time.monotonic()
         if not self._enabled:
             return
-        self._statistics.count("received")
+        self._statistics.received()
         self._follow_time(cloud.header.stamp)
         self._put(self._pairs.cloud(cloud) if self._awaits_boxes() else Frame(cloud))
 
@@ -90,48 +86,36 @@ class PerceptionNode(Lifecycle[PerceptionConfig]):
         if self._enabled and self._awaits_boxes():
             self._put(self._pairs.boxes(boxes))
 
-    def _put(self, frame: Frame | None) -> None:
-        if frame is not None and self._worker is not None:
-            self._worker.inbox.put(frame)  # newest wins
-
     def _work(self, frame: Frame) -> None:
         serving = self._serving
         if serving is None:
             return
         header, config, classifier, timed = frame.cloud.header, serving.config, serving.classifier, self._timed
-        try:
-            with timed("total"):
-                with timed("decode"):
-                    stand = self._stand(header, config)
-                    boxes = None if frame.boxes is None else read_boxes(frame.boxes, header.frame_id)
-                    segments = read_segments(frame.cloud, config.segments, boxes)
-                    clouds = [segment.points for segment in segments]
-                if not segments:
-                    self._publish(header, config, segments, [], stand)
-                    return self._publish_no_rows(header)
-                with timed("project"):
-                    projection = classifier.project(clouds, stand.up, stand.viewpoint)
-                with timed("encode"):
-                    tracks = self._tracks(header, segments) if config.fuse_tracks or config.reuse_still else []
-                    features = self._look(header, serving, tracks, clouds, projection, stand)
-                with timed("frozen"):  # whoever listens or not: an adapter can be judged and left at any time
-                    frozen_features = classifier.encode_frozen(projection, features)
-                with timed("decide"):
-                    recognitions = classifier.decide(projection, features, frozen_features)
-                    if config.fuse_tracks:
-                        recognitions = self._fused(header, tracks, segments, recognitions, serving)
-                with timed("publish"):
-                    self._publish(header, config, segments, recognitions, stand)
-                    self._publish_views(header, projection, recognitions)
-                    self._publish_features(header, classifier, projection, features)
-                    self._publish_evidence(header, classifier, projection, features, segments, recognitions, stand)
-        except MissingTransform as error:
-            self._statistics.count("skipped_no_transform")
-            self._warn("transform", f"cloud skipped: {error}")
-        except CloudError as error:
-            reason = getattr(error, "reason", "cloud")
-            self._statistics.malformed(reason, str(error))
-            self._warn(f"cloud {reason}", f"cloud on {self._points_topic} refused: {error}")
+        with torch.cuda.stream(serving.stream), timed("total"):
+            with timed("decode"):
+                stand = standpoint(header.frame_id, header.stamp, config.frames, self._lookup())
+                boxes = None if frame.boxes is None else read_boxes(frame.boxes, header.frame_id)
+                segments = read_segments(frame.cloud, config.segments, boxes)
+                clouds = [segment.points for segment in segments]
+            if not segments:
+                self._publish(header, config, segments, [], stand)
+                return self._publish_no_rows(header)
+            with timed("project"):
+                projection = classifier.project(clouds, stand.up, stand.viewpoint)
+            with timed("encode"):
+                tracks = self._tracks(header, segments) if config.fuse_tracks or config.reuse_still else []
+                features = self._look(header, serving, tracks, clouds, projection, stand)
+            with timed("frozen"):  # whoever listens or not: an adapter can be judged and left at any time
+                frozen_features = classifier.encode_frozen(projection, features)
+            with timed("decide"):
+                recognitions = classifier.decide(projection, features, frozen_features)
+                if config.fuse_tracks:
+                    recognitions = self._fused(header, tracks, segments, recognitions, serving)
+            with timed("publish"):
+                self._publish(header, config, segments, recognitions, stand)
+                self._publish_views(header, projection, recognitions)
+                self._publish_features(header, classifier, projection, features)
+                self._publish_evidence(header, classifier, projection, features, segments, recognitions, stand)
 
     def _tracks(self, header: Any, segments: Sequence[Segment]) -> list[int]:
         """The number of each segment's object."""
@@ -233,10 +217,6 @@ class PerceptionNode(Lifecycle[PerceptionConfig]):
             if publisher.get_subscription_count():
                 publisher.publish(features_image(header, np.zeros((0, len(COLUMNS)), np.float32)))
 
-    def _stand(self, header: Any, config: PerceptionConfig) -> Standpoint:
-        lookup = self._transforms.lookup if self._transforms is not None else None
-        return standpoint(header.frame_id, header.stamp, config.frames, lookup)
-
     # Lifecycle
 
     def _configure(self) -> None:
@@ -244,17 +224,16 @@ class PerceptionNode(Lifecycle[PerceptionConfig]):
         config = self._config
         config.check()
         self._prepare_transforms(config)
-        self._serving = Serving(config, self._load(config))
+        classifier = self._load(config)
+        self._serving = Serving(config, classifier, stream(classifier.device, FIRST))
         self._announce()
 
     def _open(self) -> None:
         """Inputs are subscribed only now: whoever sees a subscriber knows that it listens."""
-        self._worker = Worker(self._work, self._work_failed)
-        self._pairs, self._watch, self._heard_s = Pairs(), Watch(), time.monotonic()
-        self._inputs = [
-            self.create_subscription(PointCloud2, "~/input/points", self._on_points, qos_profile_sensor_data),
-            self.create_subscription(Detection3DArray, "~/input/boxes", self._on_boxes, qos_profile_sensor_data),
-        ]
+        self._begin_work()
+        self._pairs = Pairs()
+        self._listen(PointCloud2, "~/input/points", self._on_points, qos_profile_sensor_data, newest=True)
+        self._listen(Detection3DArray, "~/input/boxes", self._on_boxes, qos_profile_sensor_data)
         self.get_logger().info(f"listening on {self._points_topic}")
 
     def _load(self, config: PerceptionConfig) -> Classifier:
@@ -268,8 +247,10 @@ class PerceptionNode(Lifecycle[PerceptionConfig]):
             config=config.classifier,
             patches=config.patches,
         )
-        warm = np.random.default_rng(0).normal(size=(2, config.points, 3)).astype(np.float32)
-        classifier.classify(list(warm))  # the first pass allocates and tunes; no sensor should wait for that
+        warm = np.random.default_rng(0).normal(size=(16, config.points, 3)).astype(np.float32)
+        for count in (1, 2, 4, 8, 16) if config.graphs else (2,):
+            classifier.classify(list(warm[:count]))  # first passes allocate and tune; no sensor should wait for that
+        finish(classifier.device)
         took = time.monotonic() - start
         self.get_logger().info(
             f"{classifier.name} on {classifier.device} in {took:.1f} s, {_who(classifier, config)}, "
@@ -278,7 +259,7 @@ class PerceptionNode(Lifecycle[PerceptionConfig]):
         return classifier
 
     def _create_outputs(self) -> None:
-        make = self.create_lifecycle_publisher
+        make = partial(self._make_publisher, managed=True)
         self._detections = make(Detection3DArray, "~/output/detections", RELIABLE)
         self._frozen = make(Detection3DArray, "~/output/frozen_detections", RELIABLE)
         self._features = make(Image, "~/output/features", RELIABLE)
@@ -286,29 +267,16 @@ class PerceptionNode(Lifecycle[PerceptionConfig]):
         self._evidence = make(Image, "~/output/evidence", RELIABLE)
         self._markers = make(MarkerArray, "~/output/markers", RELIABLE)
         self._views = make(Image, "~/output/views", RELIABLE)
-        self._vision_info = self.create_publisher(VisionInfo, "~/output/vision_info", LATCHED)
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", RELIABLE)
+        self._vision_info = self._make_publisher(VisionInfo, "~/output/vision_info", LATCHED)
 
     def _prepare_transforms(self, config: PerceptionConfig) -> None:
         self._transforms = fitting(self._transforms, self, config.frames.asks, config.tf_timeout_s)
 
-    def _close(self) -> None:
-        """The frame in hand is finished first."""
-        self._drop_inputs()
-        worker, self._worker = self._worker, None
-        if worker is not None:
-            self._statistics.count("dropped", worker.inbox.dropped)
-            if not worker.stop():
-                self.get_logger().warning("the frame in hand is not finished after 30 s; going on without it")
-
-    def _release(self) -> None:
-        with self._released:
-            self._close()
-            self._transforms = fitting(self._transforms, self, asks=False, timeout_s=0.0)
-            self._serving = None
-            gc.collect()
-            if torch.cuda.is_initialized():
-                torch.cuda.empty_cache()
+    def _let_go(self) -> None:
+        self._serving = None
+        gc.collect()
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
 
     # Parameters and services
 
@@ -336,7 +304,8 @@ class PerceptionNode(Lifecycle[PerceptionConfig]):
         elif config.classifier != serving.config.classifier:
             classifier = classifier.with_config(config.classifier)
         self._prepare_transforms(config)
-        self._config, self._serving = config, Serving(config, classifier)
+        finish(classifier.device)  # what was made here is used on another stream
+        self._config, self._serving = config, serving._replace(config=config, classifier=classifier)
         if adapter_set or config.classes != serving.config.classes:
             self._fusion.clear()  # another model's opinions
         if adapter_set:
@@ -376,35 +345,19 @@ class PerceptionNode(Lifecycle[PerceptionConfig]):
             response.message = f"the frozen model answers; adapter version {version} was live, 'bundle' is empty now"
         return response
 
-    # Time, silence and what the node says of itself
-
-    def _follow_time(self, stamp: Any) -> None:
-        if self._watch.jumped_back(nanoseconds(stamp)):
-            self._statistics.count("time_jumps")
-            self._forget()
-            if self._transforms is not None:
-                self._transforms.restart()
-            self.get_logger().info("time jumped back (a bag that starts again?): waiting frames are forgotten")
+    # Time, and what the node says of itself
 
     def _forget(self) -> None:
+        super()._forget()
         self._pairs.clear()
         self._tracker.clear()
         self._fusion.clear()
         self._still.clear()
-        if self._worker is not None:
-            self._worker.inbox.clear()
 
     def _awaits_boxes(self) -> bool:
         """Whether clouds wait for boxes: when told so, or when left to decide and somebody publishes boxes."""
         form = self._config.input_form
         return form == "boxes" or (form == "auto" and self._announced(1) > 0)
-
-    def _announced(self, number: int) -> int:
-        return self.count_publishers(self._inputs[number].topic_name) if self._inputs else 0
-
-    @property
-    def _points_topic(self) -> str:
-        return self._inputs[0].topic_name if self._inputs else "~/input/points"
 
     def _timed(self, stage: str) -> Any:
         return self._statistics.timed(stage, self._settle)
@@ -412,29 +365,8 @@ class PerceptionNode(Lifecycle[PerceptionConfig]):
     def _settle(self) -> None:
         """A GPU works on after the call returns; a stage ends when its work does."""
         serving = self._serving
-        if serving is not None and str(serving.classifier.device).startswith("cuda"):
-            torch.cuda.synchronize(serving.classifier.device)
-
-    def _work_failed(self, error: Exception) -> None:
-        if not rclpy.ok(context=self.context):
-            return  # the program ends; publishers are gone
-        self._statistics.count("failed")
-        self._statistics.trouble(sentence(error))
-        self._warn(f"failure {type(error).__name__}", f"cloud not answered: {sentence(error)}")
-
-    def _silence(self) -> str:
-        """A sentence where clouds are announced and none arrives; else ""."""
-        publishers = self._announced(0)
-        if not publishers:
-            self._heard_s = time.monotonic()  # silence begins when there is somebody to hear
-        limit, silent_s = self._config.silence_s, time.monotonic() - self._heard_s
-        if not limit or silent_s < limit or not publishers:
-            return ""
-        return (
-            f"{publishers} publisher(s) on {self._points_topic}, but no cloud for {silent_s:.0f} s: large "
-            "clouds are lost over Fast DDS's default transports; set FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA for "
-            "publisher and node alike, and leave ROS_AUTOMATIC_DISCOVERY_RANGE at SUBNET (LOCALHOST loses them too)"
-        )
+        if serving is not None:
+            finish(serving.classifier.device)
 
     def _announce(self) -> None:
         if self._serving is not None:
@@ -442,25 +374,29 @@ class PerceptionNode(Lifecycle[PerceptionConfig]):
             classifier = self._serving.classifier
             self._vision_info.publish(vision_info(stamp, classifier.name, where, classifier.version))
 
-    def _on_tick(self) -> None:
-        silence = self._silence()
-        if silence:
-            self._warn("silence", silence)
-        trouble = self._statistics.take_trouble() or silence
-        serving, worker = self._serving, self._worker
-        device = serving.classifier.device if serving is not None else "cpu"
-        values = self._statistics.values(dropped=worker.inbox.dropped if worker else 0)
-        values |= {
+    def _troubles(self) -> dict[str, str]:
+        troubles = super()._troubles()
+        if troubles["unanswered"] and self._awaits_boxes():
+            topic = self._inputs[1].topic_name if self._inputs else "~/input/boxes"
+            troubles["unanswered"] += f"; they wait for boxes of their stamp on {topic}"
+        return troubles
+
+    @property
+    def _loaded(self) -> bool:
+        return self._serving is not None
+
+    @property
+    def _device(self) -> Any:
+        serving = self._serving
+        return serving.classifier.device if serving is not None else "cpu"
+
+    def _figures(self) -> dict[str, str]:
+        serving = self._serving
+        return {
             "adapter_version": str(serving.classifier.version if serving is not None else FROZEN),
-            "state": "active" if worker else "inactive" if serving else "unconfigured",
             "enabled": str(self._enabled).lower(),
             "unpaired": str(self._pairs.unpaired),
-            **memory(device),
         }
-        summary = trouble or f"{values['rate_hz']} clouds/s, {values['total_ms_p50']} ms"
-        stamp = self.get_clock().now().to_msg()
-        name = f"{self.get_fully_qualified_name().lstrip('/')}: recognition"
-        self._diagnostics.publish(as_message(name, str(device), summary, values, stamp, warn=bool(trouble)))
 
 
 def _who(classifier: Classifier, config: PerceptionConfig) -> str:

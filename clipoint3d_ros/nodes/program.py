@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import signal
 import sys
@@ -39,6 +40,7 @@ def run(name: str, makers: Sequence[Callable[[], Any]], arguments: Sequence[str]
             node, executor = make(), SingleThreadedExecutor()
             executor.add_node(node)
             running.append((node, executor))
+        forward_warnings(running[0][0].get_logger())
         for _, executor in running[1:]:
             threading.Thread(target=_spin, args=(executor,), daemon=True).start()
         running[0][1].spin()
@@ -59,6 +61,27 @@ def run(name: str, makers: Sequence[Callable[[], Any]], arguments: Sequence[str]
         if rclpy.ok():
             rclpy.shutdown()
     return 0
+
+
+def forward_warnings(logger: Any) -> None:
+    """What the rooms below warn of, as of a GPU without memory, is said as a node's own warnings are: to /rosout, too.
+
+    Args:
+        logger: of the node; a later one takes its place.
+    """
+    package = logging.getLogger("clipoint3d_ros")
+    for handler in [each for each in package.handlers if isinstance(each, _Forward)]:
+        package.removeHandler(handler)
+    package.addHandler(_Forward(logger))
+
+
+class _Forward(logging.Handler):
+    def __init__(self, logger: Any) -> None:
+        super().__init__(logging.WARNING)
+        self._logger = logger
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._logger.warning(record.getMessage())
 
 
 def keep_freed_memory(most: int = 1 << 28) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -28,22 +29,18 @@ def rotation(quaternion: Sequence[float]) -> np.ndarray:
     )
 
 
-def quaternion(matrix: np.ndarray) -> np.ndarray:
-    """(4,) x, y, z, w of a proper rotation (3, 3), with w ≥ 0.
+def quaternion(matrix: np.ndarray) -> tuple[float, float, float, float]:
+    """x, y, z, w of a proper rotation (3, 3), with w ≥ 0.
 
     The four products with the largest component are taken, so no half-turn divides by nearly nothing.
     """
-    m = np.asarray(matrix, np.float64)
-    trace = m[0, 0] + m[1, 1] + m[2, 2]
-    squares = np.array([*(1 + 2 * np.diag(m) - trace), 1 + trace])  # 4x², 4y², 4z², 4w²
-    axis = int(squares.argmax())
-    products = np.array(
-        [
-            [squares[0], m[0, 1] + m[1, 0], m[0, 2] + m[2, 0], m[2, 1] - m[1, 2]],
-            [m[0, 1] + m[1, 0], squares[1], m[1, 2] + m[2, 1], m[0, 2] - m[2, 0]],
-            [m[0, 2] + m[2, 0], m[1, 2] + m[2, 1], squares[2], m[1, 0] - m[0, 1]],
-            [m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1], squares[3]],
-        ]
-    )[axis]
-    unit = products / np.linalg.norm(products)
-    return -unit if unit[3] < 0 else unit
+    (a, b, c), (d, e, f), (g, h, i) = np.asarray(matrix, np.float64).tolist()
+    squares = (1 + a - e - i, 1 - a + e - i, 1 - a - e + i, 1 + a + e + i)  # 4x², 4y², 4z², 4w²
+    x, y, z, w = (
+        (squares[0], b + d, c + g, h - f),
+        (b + d, squares[1], f + h, c - g),
+        (c + g, f + h, squares[2], d - b),
+        (h - f, c - g, d - b, squares[3]),
+    )[max(range(4), key=squares.__getitem__)]
+    length = math.copysign(math.hypot(x, y, z, w), w)
+    return x / length, y / length, z / length, w / length

@@ -9,17 +9,16 @@ from clipoint3d_ros.geometry.segmentation.clusters import ClusterConfig
 from clipoint3d_ros.geometry.segmentation.crop import CropConfig
 from clipoint3d_ros.geometry.segmentation.plane import PlaneConfig
 from clipoint3d_ros.geometry.segmentation.segment import SegmenterConfig
-from clipoint3d_ros.nodes.frames import FrameConfig
+from clipoint3d_ros.nodes.node_config import SHARED_NAMES, CloudNodeConfig
 from clipoint3d_ros.nodes.parameters import ParameterError, annotated_yaml, parameter
 from clipoint3d_ros.recognition.tracks import TrackerConfig
 
 HEADING = """Parameters of the segmenter node: every one, with its default.
 Pass what you change of it in `params_file`, beside perception's; names match in any namespace."""
-SHARED_NAMES = ("min_points",)  # other nodes have it as well, in a sense of their own
 
 
 @dataclass(frozen=True)
-class SegmenterNodeConfig:
+class SegmenterNodeConfig(CloudNodeConfig):
     """One field a parameter; the sub-configurations of the rooms below are made from it."""
 
     # range crop
@@ -91,36 +90,14 @@ class SegmenterNodeConfig:
     fixed_frame: str = parameter(
         "", "tf frame, such as odom, in which objects stand still while the sensor moves; empty: the cloud's frame"
     )
-    # frames
-    up: tuple[float, ...] = parameter(
-        (0.0, 0.0, 1.0),
-        "direction against gravity in the cloud's frame, unless gravity_frame is set; a camera's optical frame that "
-        "looks ahead has [0.0, -1.0, 0.0]",
-        length=(3,),
-    )
-    viewpoint: tuple[float, ...] = parameter(
-        (0.0, 0.0, 0.0),
-        "where the sensor stood in the cloud's frame, unless sensor_frame is set; empty: the frame's origin",
-        unit="m",
-        length=(0, 3),
-    )
-    gravity_frame: str = parameter("", "tf frame whose z axis points up, such as base_link; empty: use up")
-    sensor_frame: str = parameter("", "tf frame whose origin is the sensor; empty: use viewpoint")
-    tf_timeout_s: float = parameter(0.2, "how long a cloud waits for its transform", unit="s", low=0, high=10)
-    # the node
+    # what is published
     objects_only: bool = parameter(
         False, "whether only objects' points are published, which is less to send, or the whole cloud with its shape"
     )
-    autostart: bool = parameter(True, "configure and activate at start, without a lifecycle manager", live=False)
-    silence_s: float = parameter(
-        5.0, "warn when clouds are announced but none arrived for so long; 0: never", unit="s", low=0, high=3600
-    )
-    warning_period_s: float = parameter(10.0, "equal warnings are logged once in so long", unit="s", low=0, high=3600)
 
     def check(self) -> None:
         """Raises ParameterError for what a field's own limits cannot tell."""
-        if not any(self.up):
-            raise ParameterError("'up' is all zero; it must point against gravity, such as [0.0, 0.0, 1.0]")
+        super().check()
         for low, high in (("min_range", "max_range"), ("min_points", "max_points"), ("min_size", "max_size")):
             if getattr(self, low) > getattr(self, high):
                 raise ParameterError(
@@ -158,10 +135,6 @@ class SegmenterNodeConfig:
     @property
     def tracker(self) -> TrackerConfig:
         return TrackerConfig(max_move=self.max_move, forget_s=self.forget_s)
-
-    @property
-    def frames(self) -> FrameConfig:
-        return FrameConfig(self.up, self.viewpoint, self.gravity_frame, self.sensor_frame)
 
 
 def default_file() -> str:

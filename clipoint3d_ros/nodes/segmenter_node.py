@@ -6,30 +6,25 @@ worker thread does the work, and `_work` is the data's whole way.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
-import rclpy
-from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import PointCloud2
 
-from clipoint3d_ros.geometry.clouds import CloudError
 from clipoint3d_ros.geometry.segmentation.segment import FIRST_OBJECT, TABLE, segment
-from clipoint3d_ros.nodes.diagnostics import Statistics, as_message, memory
+from clipoint3d_ros.nodes.cloud_node import CloudNode
 from clipoint3d_ros.nodes.frames import MissingTransform, standpoint
-from clipoint3d_ros.nodes.inbox import Worker
-from clipoint3d_ros.nodes.lifecycle import RELIABLE, Lifecycle, own, sentence
+from clipoint3d_ros.nodes.lifecycle import RELIABLE, own, sentence
 from clipoint3d_ros.nodes.parameters import changed
 from clipoint3d_ros.nodes.pointcloud import all_points, cloud_message, write_cloud
 from clipoint3d_ros.nodes.program import leave, run
 from clipoint3d_ros.nodes.segmenter_config import SegmenterNodeConfig
-from clipoint3d_ros.nodes.stamps import Watch, nanoseconds
-from clipoint3d_ros.nodes.transforms import Transforms, fitting
+from clipoint3d_ros.nodes.stamps import Frame, nanoseconds
+from clipoint3d_ros.nodes.transforms import fitting
 from clipoint3d_ros.recognition.tracks import Tracker
 
 STAGES = ("decode", "segment", "publish", "total")
@@ -43,57 +38,40 @@ class Seen(NamedTuple):
     plane: bool = False
 
 
-class SegmenterNode(Lifecycle[SegmenterNodeConfig]):
+class SegmenterNode(CloudNode[SegmenterNodeConfig]):
     """`segmenter`: see the ROS interface in the README."""
+
+    purpose = "segmentation"
 
     def __init__(self, **options: Any) -> None:
         """Raises ParameterError where an override cannot be used."""
-        super().__init__("segmenter", SegmenterNodeConfig, **options)
+        super().__init__("segmenter", SegmenterNodeConfig, STAGES, **options)
         self._configured = False
-        self._worker: Worker[Any] | None = None
-        self._transforms: Transforms | None = None
-        self._statistics, self._watch, self._seen = Statistics(stages=STAGES), Watch(), Seen()
-        self._tracker = Tracker()
-        self._heard_s = time.monotonic()
-        self._released = threading.Lock()
-        self._segments = self.create_lifecycle_publisher(PointCloud2, "~/output/segments", RELIABLE)
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", RELIABLE)
+        self._seen, self._tracker = Seen(), Tracker()
+        self._segments = self._make_publisher(PointCloud2, "~/output/segments", RELIABLE, managed=True)
 
     # Data: the whole way of a cloud
 
     def _on_points(self, cloud: PointCloud2) -> None:
         self._heard_s = time.monotonic()
-        self._statistics.count("received")
-        if self._watch.jumped_back(nanoseconds(cloud.header.stamp)):
-            self._statistics.count("time_jumps")
-            self._tracker.clear()
-            if self._transforms is not None:
-                self._transforms.restart()
-        if self._worker is not None:
-            self._worker.inbox.put(cloud)  # newest wins
+        self._statistics.received()
+        self._follow_time(cloud.header.stamp)
+        self._put(Frame(cloud))
 
-    def _work(self, cloud: PointCloud2) -> None:
-        header, config, timed = cloud.header, self._config, self._statistics.timed
-        try:
-            with timed("total"):
-                with timed("decode"):
-                    lookup = self._transforms.lookup if self._transforms is not None else None
-                    stand = standpoint(header.frame_id, header.stamp, config.frames, lookup)
-                    turn, shift = self._to_fixed_frame(header, config, lookup)
-                    points = all_points(cloud)
-                with timed("segment"):
-                    labels = segment(points, stand.up, stand.viewpoint, config.segmenter)
-                    numbers = self._numbered(points, labels, nanoseconds(header.stamp) / 1e9, turn, shift)
-                with timed("publish"):
-                    self._publish(cloud, points, numbers, config)
-            self._say(labels)
-        except MissingTransform as error:
-            self._statistics.count("skipped_no_transform")
-            self._warn("transform", f"cloud skipped: {error}")
-        except CloudError as error:
-            reason = getattr(error, "reason", "cloud")
-            self._statistics.malformed(reason, str(error))
-            self._warn(f"cloud {reason}", f"cloud on {self._points_topic} refused: {error}")
+    def _work(self, frame: Frame) -> None:
+        cloud, config, timed, lookup = frame.cloud, self._config, self._statistics.timed, self._lookup()
+        header = cloud.header
+        with timed("total"):
+            with timed("decode"):
+                stand = standpoint(header.frame_id, header.stamp, config.frames, lookup)
+                turn, shift = self._to_fixed_frame(header, config, lookup)
+                points = all_points(cloud)
+            with timed("segment"):
+                labels = segment(points, stand.up, stand.viewpoint, config.segmenter)
+                numbers = self._numbered(points, labels, nanoseconds(header.stamp) / 1e9, turn, shift)
+            with timed("publish"):
+                self._publish(cloud, points, numbers, config)
+        self._say(labels)
 
     def _numbered(
         self, points: np.ndarray, labels: np.ndarray, stamp_s: float, turn: np.ndarray, shift: np.ndarray
@@ -147,27 +125,12 @@ class SegmenterNode(Lifecycle[SegmenterNodeConfig]):
 
     def _open(self) -> None:
         """The input is subscribed only now: whoever sees a subscriber knows that it listens."""
-        self._worker = Worker(self._work, self._work_failed)
-        self._watch, self._heard_s = Watch(), time.monotonic()
-        self._inputs = [
-            self.create_subscription(PointCloud2, "~/input/points", self._on_points, qos_profile_sensor_data)
-        ]
+        self._begin_work()
+        self._listen(PointCloud2, "~/input/points", self._on_points, qos_profile_sensor_data, newest=True)
         self.get_logger().info(f"segmenting {self._points_topic} to {self._segments.topic_name}")
 
-    def _close(self) -> None:
-        """The cloud in hand is finished first."""
-        self._drop_inputs()
-        worker, self._worker = self._worker, None
-        if worker is not None:
-            self._statistics.count("dropped", worker.inbox.dropped)
-            if not worker.stop():
-                self.get_logger().warning("the cloud in hand is not finished after 30 s; going on without it")
-
-    def _release(self) -> None:
-        with self._released:
-            self._close()
-            self._transforms = fitting(self._transforms, self, asks=False, timeout_s=0.0)
-            self._configured = False
+    def _let_go(self) -> None:
+        self._configured = False
 
     # Parameters, and what the node says of itself
 
@@ -189,46 +152,16 @@ class SegmenterNode(Lifecycle[SegmenterNodeConfig]):
         if config.fixed_frame != self._config.fixed_frame:
             self._tracker.clear()  # places of another frame
 
-    def _work_failed(self, error: Exception) -> None:
-        if not rclpy.ok(context=self.context):
-            return  # the program ends; publishers are gone
-        self._statistics.count("failed")
-        self._statistics.trouble(sentence(error))
-        self._warn(f"failure {type(error).__name__}", f"cloud not segmented: {sentence(error)}")
+    def _forget(self) -> None:
+        super()._forget()
+        self._tracker.clear()
 
     @property
-    def _points_topic(self) -> str:
-        return self._inputs[0].topic_name if self._inputs else "~/input/points"
+    def _loaded(self) -> bool:
+        return self._configured
 
-    def _silence(self) -> str:
-        """A sentence where clouds are announced and none arrives; else ""."""
-        publishers = self.count_publishers(self._points_topic) if self._inputs else 0
-        if not publishers:
-            self._heard_s = time.monotonic()  # silence begins when there is somebody to hear
-        limit, silent_s = self._config.silence_s, time.monotonic() - self._heard_s
-        if not limit or silent_s < limit or not publishers:
-            return ""
-        return (
-            f"{publishers} publisher(s) on {self._points_topic}, but no cloud for {silent_s:.0f} s: large clouds are "
-            "lost over Fast DDS's default transports; set FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA for publisher and node"
-        )
-
-    def _on_tick(self) -> None:
-        silence = self._silence()
-        if silence:
-            self._warn("silence", silence)
-        trouble = self._statistics.take_trouble() or silence
-        worker = self._worker
-        values = self._statistics.values(dropped=worker.inbox.dropped if worker else 0)
-        values |= {
-            "objects": str(self._seen.objects),
-            "state": "active" if worker else "inactive" if self._configured else "unconfigured",
-            **memory(),
-        }
-        summary = trouble or f"{values['rate_hz']} clouds/s, {values['total_ms_p50']} ms"
-        name = f"{self.get_fully_qualified_name().lstrip('/')}: segmentation"
-        stamp = self.get_clock().now().to_msg()
-        self._diagnostics.publish(as_message(name, "cpu", summary, values, stamp, warn=bool(trouble)))
+    def _figures(self) -> dict[str, str]:
+        return {"objects": str(self._seen.objects)}
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -57,6 +57,7 @@ class ClassifierConfig:
     temperature: float | None = None  # divides logits; None takes the backbone's own
     runtime: str = "torch"  # of the vision tower: torch, or onnxruntime
     precision: str = "fp32"  # of the tower's blocks: fp32, bf16, fp16; auto measures what is quickest here
+    graphs: bool = False  # on a CUDA device: the tower's blocks recorded by size of pass, and played back
     first_views: int = 0  # views looked at first, the rest only of objects still in doubt; 0 looks at all at once
     sure_below: float = 0.3  # share of log C; first views of a lower entropy that agree leave no doubt
 
@@ -343,7 +344,8 @@ class Classifier:
         tokens = None if prompts is None else prompts[objects]
         backbone = served_by(backbone, self.config.runtime, 0 if tokens is None else tokens.shape[1])
         if not len(views) or type(backbone).encode_views is Backbone.encode_views:
-            return engine_for(backbone, self.config.precision).encode(views, tokens, sizes, self.config.max_views)
+            engine = engine_for(backbone, self.config.precision, self.config.graphs)
+            return engine.encode(views, tokens, sizes, self.config.max_views)
         parts = [  # a backbone that looks otherwise does so itself
             backbone.encode_views(views[rows], None if tokens is None else tokens[rows], sizes[rows])
             for rows in torch.arange(len(views)).split(self.config.max_views)

@@ -5,8 +5,8 @@
 
 What `Backbone.encode_views` says, which stays the reference, is computed with less work: one channel instead of three
 (`folding`), occupied patches only where the backbone was trained so, with nothing to fill up between them (`packing`),
-of the last block only what is pooled, and in the number format that suits the device (`precision`). In fp32 all of
-that is exact but for rounding.
+of the last block only what is pooled, in the number format that suits the device (`precision`), and on a GPU played
+back rather than launched step by step (`graphs`). In fp32 all of that is exact but for rounding.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from clipoint3d_ros.clip.backbone import Backbone, Preprocessing
 from clipoint3d_ros.clip.size import size_prompts
 from clipoint3d_ros.clip.tower import patch_occupancy
 from clipoint3d_ros.recognition.folding import OneChannelStem
+from clipoint3d_ros.recognition.graphs import Recordings, to_front
 from clipoint3d_ros.recognition.packing import Packing, attend, packing
 from clipoint3d_ros.recognition.precision import resolve
 
@@ -61,17 +62,45 @@ class ServedTower(nn.Module):
         twin.dtype = dtype
         return twin
 
-    def forward(self, views: Tensor, prompts: Tensor | None, occupancy: Tensor | None) -> Tensor:
+    def forward(
+        self, views: Tensor, prompts: Tensor | None, occupancy: Tensor | None, recordings: Recordings | None = None
+    ) -> Tensor:
         """Embeddings of views.
 
         Args:
             views: (M, H, W) float32 in [0, 1].
             prompts: (M, K, W) or None.
             occupancy: (M, P) bool, the patches that take part; None for all.
+            recordings: of `through`, to be played instead of computing it step by step.
 
         Returns:
             (M, D) float32, not normalised.
         """
+        sequence, present = self._tokens(views, prompts, occupancy)
+        if recordings is None:
+            rows = sequence.flatten(0, 1) if occupancy is None else sequence[present]
+            rows = self.through(rows, packing(present))
+            view, place = present.nonzero(as_tuple=True) if self.average else (present, present)
+        else:
+            rows, there, place = to_front(sequence, present)
+            rows = recordings(rows, there)
+            if self.average:
+                rows, view, place = rows[:, : there.shape[1]][there], there.nonzero()[:, 0], place[there]
+        if not self.norm_last:
+            rows = self.ln_post(rows.float())
+        pooled = self._mean(rows, view, place, len(views)) if self.average else rows.float()
+        pooled = self.ln_post(pooled) if self.norm_last else pooled
+        return pooled if self.proj is None else pooled @ self.proj
+
+    def through(self, rows: Tensor, packed: Packing) -> Tensor:
+        """All blocks: packed rows (T, W) → the same, or (M, W) where the class token alone is pooled."""
+        rows = self.ln_pre(rows).to(self.dtype)
+        for layer in self.blocks[:-1]:
+            rows = _block(layer, rows, packed)
+        return _block(self.blocks[-1], rows, packed, not self.average)
+
+    def _tokens(self, views: Tensor, prompts: Tensor | None, occupancy: Tensor | None) -> tuple[Tensor, Tensor]:
+        """(M, S, W) class, patches and prompts of every view, and (M, S) bool, which of them take part."""
         patches = self.stem(views)
         count, grid, _ = patches.shape
         position = self.positional_embedding
@@ -80,24 +109,14 @@ class ServedTower(nn.Module):
         present = torch.ones(sequence.shape[:2], dtype=torch.bool, device=views.device)
         if occupancy is not None:
             present[:, 1 : 1 + grid] = occupancy
-        packed = packing(present)
-        rows = sequence.flatten(0, 1) if occupancy is None else sequence[present]
-        rows = self.ln_pre(rows).to(self.dtype)
-        for layer in self.blocks[:-1]:
-            rows = _block(layer, rows, packed)
-        pooled = self._pool(_block(self.blocks[-1], rows, packed, not self.average).float(), packed, present, grid)
-        return pooled if self.proj is None else pooled @ self.proj
+        return sequence, present
 
-    def _pool(self, rows: Tensor, packed: Packing, present: Tensor, grid: int) -> Tensor:
-        """(T, W), or (M, W) where the class token is pooled, → (M, W)."""
-        rows = rows if self.norm_last else self.ln_post(rows)
-        if self.average:
-            body = present.clone()
-            body[:, 0], body[:, 1 + grid :] = False, False
-            view = torch.arange(packed.views, device=rows.device)[:, None].expand_as(body)[body]
-            total = rows.new_zeros(packed.views, rows.shape[1]).index_add_(0, view, rows[body[present]])
-            rows = total / body.sum(1, keepdim=True).clamp_min(1)
-        return self.ln_post(rows) if self.norm_last else rows
+    def _mean(self, rows: Tensor, view: Tensor, place: Tensor, views: int) -> Tensor:
+        """(views, W) of each view's patches, from rows (T, W) whose views and places (T,) are given."""
+        patch = (place > 0) & (place < len(self.positional_embedding))
+        rows, view = rows[patch].float(), view[patch]
+        total = rows.new_zeros(views, rows.shape[1]).index_add_(0, view, rows)
+        return total / torch.bincount(view, minlength=views)[:, None].clamp_min(1)
 
 
 class Engine:
@@ -107,10 +126,12 @@ class Engine:
         tower: in fp32, on the device that serves.
         look: the preprocessing that its weights expect.
         dtype: what its blocks run in.
+        graphs: whether they are recorded by size of pass and played back (`graphs`).
     """
 
-    def __init__(self, tower: ServedTower, look: Preprocessing, dtype: torch.dtype) -> None:
+    def __init__(self, tower: ServedTower, look: Preprocessing, dtype: torch.dtype, graphs: bool = False) -> None:
         self._tower, self._look = tower.cast(dtype), look
+        self._recordings = Recordings(self._tower.through) if graphs else None
         self._patch = round((look.size**2 / (tower.positional_embedding.shape[0] - 1)) ** 0.5)
         self._fits: int | None = None  # views of a pass, once the device has refused more
         self._on_cpu: ServedTower | None = None
@@ -164,7 +185,7 @@ class Engine:
 
     def _pass(self, views: Any, prompts: Tensor | None, occupancy: Tensor | None) -> Tensor:
         if self._on_cpu is None:
-            return self._tower(views, prompts, occupancy)
+            return self._tower(views, prompts, occupancy, self._recordings)
         moved = [None if each is None else each.cpu() for each in (views, prompts, occupancy)]
         return self._on_cpu(*moved).to(views.device)
 
@@ -181,22 +202,23 @@ class Engine:
             _log.warning("%s has no memory for %d views at once; going on with %d", device, tried, self._fits)
             return
         _log.warning("%s has no memory for one view; going on on the CPU", device)
+        self._recordings = None
         self._on_cpu, self._fits = copy.deepcopy(self._tower).cpu().cast(torch.float32), None
 
 
-def engine_for(backbone: Backbone, precision: str = "fp32") -> Engine:
+def engine_for(backbone: Backbone, precision: str = "fp32", graphs: bool = False) -> Engine:
     """The engine of a backbone's vision tower; classifiers that share the tower share it.
 
-    A tower whose weights have changed since, as in training, gets another.
+    A tower whose weights have changed since, as in training, gets another. Graphs are of CUDA devices alone.
     """
     visual, look = backbone.visual, backbone.preprocessing
-    dtype = resolve(precision, backbone.device)
+    dtype, graphs = resolve(precision, backbone.device), graphs and backbone.device.type == "cuda"
     weights = weights_mark(visual)
     with _making:
         made = _engines.setdefault(visual, {})
-        known = made.get((dtype, look))
+        known = made.get((dtype, look, graphs))
         if known is None or known[0] != weights:
-            known = made[dtype, look] = (weights, Engine(ServedTower(visual, look), look, dtype))
+            known = made[dtype, look, graphs] = (weights, Engine(ServedTower(visual, look), look, dtype, graphs))
         return known[1]
 
 

@@ -243,6 +243,7 @@ def test_the_report_says_how_the_answers_came_about(words, notes):
         (["--param", "unknown_below:=0.4"], "see --unknown-below"),
         (["--param", "bundle:=x"], "see --bundle"),
         (["--param", "gravity_frame:=map"], "need TF"),
+        (["--param", "max_age_s:=1"], "older than any limit"),
         (["--param", "input_form:=boxes"], "needs a topic of boxes"),
         (["--backbone", "local-dir:/nowhere"], "/nowhere"),
     ],
@@ -409,3 +410,37 @@ def test_a_long_run_writes_figures_and_a_page_and_needs_no_truth(tmp_path, bag, 
     assert figures["frames"]["answered"] == figures["frames"]["sent"] > 0
     assert "Memory" in (report / "index.html").read_text()
     assert "good: nothing wrong" in capsys.readouterr().out
+
+
+def words_of(*words):
+    parser = argparse.ArgumentParser()
+    evaluate.add_arguments(parser)
+    return parser.parse_args(list(map(str, words)))
+
+
+def test_a_parameter_file_is_taken_and_options_win_over_it(tmp_path, bag):
+    file = tmp_path / "my.yaml"
+    file.write_text(
+        "/**:\n  ros__parameters:\n    device: cuda:0\n    patches: occupied\n    autostart: false\n"
+        "/**/perception:\n  ros__parameters:\n    top_k: 2\n    unknown_below: 0.4\n    classes: ''\n"
+        "    unknown_below_class: [box=0.5]\n"
+        "/**/adaptation:\n  ros__parameters:\n    every: 5\n"
+    )
+    given = ["--params-file", file, "--adapt", "statistics", "--device", "cpu", "--param", "top_k:=1", bag]
+    playing = answering.asked(words_of(*given))
+    assert playing.parameters == {"device": "cpu", "patches": "occupied", "top_k": 1, "unknown_below": 0.0}
+    assert playing.companion == {"device": "cuda:0", "patches": "occupied", "every": 5}
+    assert answering.asked(words_of("--params-file", file, "--device", "cpu", bag)).companion == {}
+
+
+def test_a_parameter_file_that_a_node_could_not_use_is_refused(tmp_path, bag, capsys):
+    file = tmp_path / "my.yaml"
+    file.write_text("adaptation:\n  ros__parameters:\n    duty_cycle: 2.0\n")
+    assert main(["evaluate", "--adapt", "statistics", "--params-file", str(file), str(bag)]) == 1
+    assert "'duty_cycle' is 2.0; it must be 0.001 to 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("others", [["--offline"], ["--jobs", "2"], ["--ray", "auto"]])
+def test_a_replay_that_is_seen_is_one_at_a_time_and_through_the_nodes(bag, others, capsys):
+    assert main(["evaluate", "--namespace", "replay", *others, str(bag)]) == 1
+    assert "one replay at a time" in capsys.readouterr().err

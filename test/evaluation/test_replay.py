@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -244,3 +245,47 @@ def test_a_domain_in_use_is_not_chosen(monkeypatch):
 def test_pace_and_time_outs_are_checked(keys):
     with pytest.raises(ValueError, match="must"):
         ReplayConfig(**keys)
+
+
+def test_a_replay_with_a_namespace_is_seen_by_others(tmp_path, monkeypatch):
+    import rclpy
+    from sensor_msgs.msg import PointCloud2
+
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(free_domain()))
+    context, heard = rclpy.Context(), []
+    with environment(Graph.seen_by_others("watched/replay").environment()):
+        rclpy.init(args=[], context=context)  # of the shell's domain, as RViz is
+        watcher = rclpy.create_node("watcher", context=context)
+        executor = rclpy.executors.SingleThreadedExecutor(context=context)
+        executor.add_node(watcher)
+        base = "/watched/replay/perception"
+        watcher.create_subscription(
+            PointCloud2, f"{base}/input/points", heard.append, rclpy.qos.qos_profile_sensor_data
+        )
+        watcher.create_subscription(Detection3DArray, f"{base}/output/detections", heard.append, 10)
+        thread = threading.Thread(target=executor.spin, daemon=True)
+        thread.start()
+        try:
+            played = play([bag_of(tmp_path, FRAMES * 3)], wait=True, namespace="/watched/replay/")
+        finally:
+            executor.shutdown()
+            thread.join(5)
+            watcher.destroy_node()
+            rclpy.shutdown(context=context)
+    assert len(played.frozen) == 12
+    assert {type(message) for message in heard} == {PointCloud2, Detection3DArray}, "clouds and answers are seen"
+
+
+@pytest.mark.parametrize(
+    ("namespace", "domain", "words"),
+    [
+        ("1st", "0", "'1st' is no namespace of ROS"),
+        ("my replay", "0", "no namespace"),
+        ("replay", "many", "ROS_DOMAIN_ID is 'many'"),
+        ("replay", "300", "from 0 to 232"),
+    ],
+)
+def test_a_place_that_ros_does_not_have_is_refused(monkeypatch, namespace, domain, words):
+    monkeypatch.setenv("ROS_DOMAIN_ID", domain)
+    with pytest.raises(ReplayError, match=words):
+        Graph.seen_by_others(namespace)

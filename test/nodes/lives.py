@@ -1,12 +1,14 @@
-"""Lives of an adaptation node, each a process of its own that starts in no time: a forked copy of one that has imported
-everything and started nothing.
+"""Lives of a node, each a process of its own that starts in no time: a forked copy of one that has imported everything
+and started nothing.
 
-Run as a program it reads one line per life, the node's arguments as JSON, and answers with the life's process number.
+Run as a program, with the node's module as its argument, it reads one line per life, the node's arguments as JSON, and
+answers with the life's process number.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import signal
@@ -20,11 +22,11 @@ import clipoint3d_ros
 class Lives:
     """Starts lives and ends them as a power cut would."""
 
-    def __init__(self, environment):
+    def __init__(self, environment, module="clipoint3d_ros.nodes.adaptation_node"):
         root = Path(clipoint3d_ros.__path__[0]).parent
         paths = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
         self._source = subprocess.Popen(
-            [sys.executable, __file__],
+            [sys.executable, __file__, module],
             env={**os.environ, **environment, "PYTHONPATH": paths},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -50,7 +52,7 @@ class Lives:
 
 
 def main() -> None:
-    from clipoint3d_ros.nodes.adaptation_node import main as node
+    node = importlib.import_module(sys.argv[1]).main
 
     out = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what a node prints is not an answer

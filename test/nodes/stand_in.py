@@ -17,7 +17,7 @@ from clipoint3d_ros.recognition.recognition import UNKNOWN, Recognition
 class StandIn:
     """Answers by a cloud's size along z; `delay_s` makes it slow, `fault` makes it raise once."""
 
-    name, device, version = "stand-in", "cpu", 0
+    name, device, version = "stand-in", torch.device("cpu"), 0
     delay_s = 0.0
     fault: Exception | None = None
     known: torch.Tensor | None = None  # what the last `encode` was spared

@@ -121,6 +121,7 @@ def test_what_both_nodes_have_is_the_same_or_given_by_name():
     """The launch file gives one parameter file to both."""
     ours, theirs = (set(yaml.safe_load(f.read_text())["/**"]["ros__parameters"]) for f in (FILE, PERCEPTION_FILE))
     shared = {"backbone", "pretrained", "patches", "classes", "device", "autostart", "warning_period_s"}
+    shared |= {"error_after_s"}
     assert ours & theirs == shared
     for name in ours & theirs:
         assert getattr(AdaptationConfig(), name) == getattr(PerceptionConfig(), name)

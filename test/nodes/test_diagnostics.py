@@ -6,7 +6,8 @@ import contextlib
 
 import pytest
 
-from clipoint3d_ros.nodes.diagnostics import STAGES, Statistics, Throttle, as_message, memory, rate
+from clipoint3d_ros.nodes.diagnostics import STAGES, Statistics, Throttle, as_message, rate
+from clipoint3d_ros.nodes.health import Level
 
 
 class Clock:
@@ -84,8 +85,44 @@ def test_equal_warnings_pass_once_a_period_with_the_number_held_back():
     assert throttle.passes("a", 10) == 3
 
 
-def test_memory_is_a_plausible_number():
-    assert 10 < float(memory()["rss_mb"]) < 100_000
+def test_clouds_that_come_and_are_not_answered_are_told_with_the_reason_until_one_is():
+    clock = Clock()
+    statistics = Statistics(clock)
+    statistics.received()
+    assert statistics.unanswered(5) == "", "it has only just come"
+    clock.now += 5
+    assert statistics.unanswered(5) == "clouds arrive, but none has been answered for 5 s"
+    assert statistics.unanswered(0) == "", "never, if so asked"
+    statistics.refused("skipped_old", "its stamp is 9 s old")
+    assert statistics.unanswered(5) == "no cloud is answered: its stamp is 9 s old"
+    with statistics.timed("total"):
+        pass
+    assert statistics.unanswered(5) == ""
+    statistics.received()
+    statistics.malformed("size", "too large")
+    assert statistics.unanswered(5) == "no cloud is answered: too large"
+    clock.now += 11
+    assert statistics.unanswered(5) == "", "nothing comes any more: that is silence"
+    statistics.received()
+    statistics.forget()
+    assert statistics.unanswered(5) == ""
+    assert statistics.values()["skipped_old"] == "1"
+
+
+def test_the_slowest_cloud_is_told_once_and_the_one_in_hand_as_long_as_it_takes():
+    clock = Clock()
+    statistics = Statistics(clock)
+    assert statistics.slowest_ms() == (None, 0)
+    for took in (0.1, 0.3, 0.2):
+        with statistics.timed("total"):
+            clock.now += took
+    assert statistics.slowest_ms() == (pytest.approx(300), 0)
+    with statistics.timed("total"):
+        clock.now += 2
+        assert statistics.slowest_ms() == (None, pytest.approx(2000))
+    with contextlib.suppress(ValueError), statistics.timed("total"):
+        raise ValueError
+    assert statistics.slowest_ms() == (pytest.approx(2000), 0)
 
 
 @pytest.mark.ros
@@ -93,7 +130,7 @@ def test_the_message_holds_every_value():
     pytest.importorskip("diagnostic_msgs.msg", reason="ROS message packages are not installed")
     from builtin_interfaces.msg import Time
 
-    message = as_message("perception", "cpu", "fine", {"rate_hz": "2.0"}, Time(sec=4), warn=True)
+    message = as_message("perception", "cpu", "fine", {"rate_hz": "2.0"}, Time(sec=4), Level.WARN)
     (status,) = message.status
     assert status.level == b"\x01"
     assert (status.values[0].key, status.values[0].value) == ("rate_hz", "2.0")

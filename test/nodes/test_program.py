@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 
 import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+
+from clipoint3d_ros.nodes.program import forward_warnings
 
 FAULTS = """
 import resource, sys
@@ -38,3 +41,24 @@ def test_the_memory_of_one_cloud_serves_the_next():
     assert kept.returncode == plain.returncode == 0, kept.stderr + plain.stderr
     assert float(kept.stdout) < 300
     assert float(plain.stdout) > 10 * float(kept.stdout), "the setting makes no difference here"
+
+
+class Logger:
+    def __init__(self):
+        self.said = []
+        self.warning = self.said.append
+
+
+def test_what_the_rooms_below_warn_of_is_said_once_by_the_newest_node():
+    first, second = Logger(), Logger()
+    package = logging.getLogger("clipoint3d_ros")
+    before = list(package.handlers)
+    try:
+        forward_warnings(first)
+        forward_warnings(second)
+        logging.getLogger("clipoint3d_ros.recognition.engine").warning("%s has no memory", "cuda:0")
+        logging.getLogger("clipoint3d_ros.recognition.engine").info("this is no warning")
+        logging.getLogger("somebody_else").warning("not ours")
+    finally:
+        package.handlers[:] = before
+    assert (first.said, second.said) == ([], ["cuda:0 has no memory"])

@@ -11,9 +11,10 @@ import yaml
 from clipoint3d_ros.geometry.segmentation.segment import SegmenterConfig
 from clipoint3d_ros.nodes.adaptation_config import AdaptationConfig
 from clipoint3d_ros.nodes.frames import FrameConfig
+from clipoint3d_ros.nodes.node_config import SHARED_NAMES
 from clipoint3d_ros.nodes.parameters import ParameterError, build, changed, constraints
 from clipoint3d_ros.nodes.perception_config import PerceptionConfig
-from clipoint3d_ros.nodes.segmenter_config import SHARED_NAMES, SegmenterNodeConfig, default_file
+from clipoint3d_ros.nodes.segmenter_config import SegmenterNodeConfig, default_file
 from clipoint3d_ros.recognition.tracks import TrackerConfig
 
 FILE = Path(__file__).parents[2] / "config" / "segmenter.yaml"

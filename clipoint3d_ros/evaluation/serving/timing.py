@@ -6,6 +6,7 @@
 | `{row}.stages_ms.{stage}` | `p50`, `p95`, `p99` of a frame's stage: project, encode, decide |
 | `{row}.objects_per_second`, `.speedup` | of the median; against the baseline where there is one |
 | `{row}.matrix_share` | of the machine's rate in that number format; operations counted with all views and patches |
+| `{row}.peak_bytes` | most memory while the row ran: of the GPU, else of this process, all rows' models included |
 | `baseline.ms_per_object` | median of the published inference, object by object |
 | `growth.objects`, `growth.points` | `served`: ms per object at each number of objects; ms of projecting one cloud |
 """
@@ -21,12 +22,13 @@ import torch
 
 from clipoint3d_ros.clip.backbone import Backbone
 from clipoint3d_ros.clip.descriptions import Descriptions
-from clipoint3d_ros.evaluation.serving.machine import matrix_rate, peak_bytes, settle, tower_operations
+from clipoint3d_ros.evaluation.serving.machine import forget_peak, matrix_rate, peak_bytes, settle, tower_operations
 from clipoint3d_ros.evaluation.serving.published import PublishedInference
 from clipoint3d_ros.evaluation.serving.rows import Row
 from clipoint3d_ros.geometry.views import view_directions
 from clipoint3d_ros.recognition.classifier import Classifier, ClassifierConfig, Projection
 from clipoint3d_ros.recognition.precision import resolve
+from clipoint3d_ros.recognition.still import StillObjects
 
 UP, SENSOR = (0.0, 0.0, 1.0), (0.0, 0.0, 0.0)
 STAGES = ("project", "encode", "decide")
@@ -73,7 +75,9 @@ def measure(
     frame = [clouds[i % len(clouds)] for i in range(objects)]
     served = {row.name: classifier_of(row, backbones[row.patches], classes, doubt) for row in rows}
     published = PublishedInference(backbones["all"], classes) if baseline else None
+    looks = {row.name: StillObjects() if row.still else None for row in rows}
     seconds: dict[str, list[list[float]]] = {row.name: [] for row in rows}
+    peaks = dict.fromkeys(seconds, 0)
     plain = []
     for number in range(rounds + 1):
         if published is not None:
@@ -82,9 +86,15 @@ def measure(
             settle(backbones["all"].device)
             plain.append(time.perf_counter() - start)
         for row in rows:
-            seconds[row.name].append(stage_seconds(served[row.name], frame, SENSOR if row.viewpoint else None))
+            classifier, viewpoint = served[row.name], SENSOR if row.viewpoint else None
+            forget_peak(classifier.device)
+            seconds[row.name].append(stage_seconds(classifier, frame, viewpoint, looks[row.name]))
+            peaks[row.name] = max(peaks[row.name], peak_bytes(classifier.device))
         told(1)
-    found = {row.name: _figures(served[row.name], np.array(seconds[row.name][1:]), objects) for row in rows}
+    found = {
+        row.name: _figures(served[row.name], np.array(seconds[row.name][1:]), objects) | {"peak_bytes": peaks[row.name]}
+        for row in rows
+    }
     if published is not None:
         base = 1000 * float(np.median(plain[1:]))
         found["baseline"] = {"ms_per_object": base}
@@ -100,18 +110,34 @@ def classifier_of(row: Row, backbone: Backbone, classes: Descriptions, doubt: fl
     return GivenDoubt(backbone, classes, row.config, doubt)
 
 
-def stage_seconds(classifier: Classifier, frame: Sequence[np.ndarray], viewpoint: Any) -> list[float]:
-    """Seconds of each of `STAGES` for a frame."""
+def stage_seconds(
+    classifier: Classifier, frame: Sequence[np.ndarray], viewpoint: Any, looks: StillObjects | None = None
+) -> list[float]:
+    """Seconds of each of `STAGES` for a frame; with `looks`, of objects that have not moved since the last one."""
     marks = [time.perf_counter()]
     projection = classifier.project(frame, UP, viewpoint)
     settle(classifier.device)
     marks.append(time.perf_counter())
-    features = classifier.encode(projection)
+    features = (
+        classifier.encode(projection) if looks is None else _look(classifier, frame, projection, viewpoint, looks)
+    )
     settle(classifier.device)
     marks.append(time.perf_counter())
     classifier.decide(projection, features)
     marks.append(time.perf_counter())
     return np.diff(marks).tolist()
+
+
+def _look(
+    classifier: Classifier, frame: Sequence[np.ndarray], projection: Projection, viewpoint: Any, looks: StillObjects
+) -> torch.Tensor:
+    """Features as the node has them where `reuse_still` is set, all at one moment."""
+    eye = None if viewpoint is None else np.asarray(viewpoint)
+    given = (0.0, range(len(frame)), frame, eye, projection.chosen, projection.weights)
+    known = looks.recall(*given, classifier.looks_by)
+    features = classifier.encode(projection, known)
+    looks.remember(*given, features, known)
+    return features
 
 
 def growth(
@@ -156,7 +182,6 @@ def _figures(classifier: Classifier, seconds: np.ndarray, objects: int) -> dict[
         "objects_per_second": 1 / per_object,
         "precision": str(dtype).removeprefix("torch."),
         "matrix_share": operations / per_object / matrix_rate(dtype, classifier.device),
-        "peak_bytes": peak_bytes(classifier.device),
         "stages_ms": {
             stage: dict(zip(("p50", "p95", "p99"), map(float, quantiles[:, i]), strict=True))
             for i, stage in enumerate(STAGES)

@@ -26,7 +26,7 @@ from clipoint3d_ros.pretraining.config import fingerprint
 from clipoint3d_ros.recognition.classifier import Classifier, ClassifierConfig, read_classes
 from clipoint3d_ros.recognition.familiarity import known
 
-FORMAT = 2  # of the runs on disk; a change of what a method does makes old ones unused
+FORMAT = 3  # of the runs on disk; a change of what a method does makes old ones unused
 PERIOD_S = 0.5  # between two objects of a stream
 TIMED = 8  # objects encoded one by one for the time that encoding takes
 _PROBE = "source"
@@ -82,7 +82,9 @@ class Run:
     familiarity: (n,) float32, how likely the object is of any class: the frozen model's, with the method's own share
         of such objects where it estimates that.
     probe: share of source objects named rightly before and after the stream.
-    step_ms: (n,) float32, the method's own time on each object. encode_ms: of one object, measured beside it.
+    step_ms: (n,) float32, the method's own time on each object.
+    update_ms: the mean of it that is learning rather than answering; NaN where the method does not tell them apart.
+    encode_ms: of one object, measured beside it.
     """
 
     rows: np.ndarray
@@ -92,6 +94,7 @@ class Run:
     familiarity: np.ndarray
     probe: tuple[float, float]
     step_ms: np.ndarray
+    update_ms: float
     encode_ms: float
 
 
@@ -183,6 +186,7 @@ def run_cell(plan: Plan, cell: Cell) -> Run:
         familiar,
         (before, _probe_accuracy(plan, cell.start, online, probe, len(pool))),
         step_ms,
+        1000 * getattr(online, "learning_s", float("nan")) / max(len(rows), 1),
         encode_ms,
     )
     _write(path, run)
@@ -301,7 +305,8 @@ def _read(path: Path) -> Run:
     with np.load(path, allow_pickle=False) as stored:
         kept = {name: stored[name] for name in stored.files if name in Run.__dataclass_fields__}
     before, after = kept.pop("probe").tolist()
-    return Run(probe=(before, after), encode_ms=float(kept.pop("encode_ms")), **kept)
+    update_ms, encode_ms = (float(kept.pop(name)) for name in ("update_ms", "encode_ms"))
+    return Run(probe=(before, after), update_ms=update_ms, encode_ms=encode_ms, **kept)
 
 
 def classes_of(plan: Plan) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ class Statistics:
         self._live: ClassStatistics | None = None
         self._head = self._words
         self._order = 0
+        self.learning_s = 0.0  # in all, without answering
 
     @property
     def known(self) -> float:
@@ -66,22 +68,23 @@ class Statistics:
         probabilities, feature, agreed = self._judged(seen)
         label = int(probabilities.argmax())
         self._order += 1
-        self._learn(
-            Sighting(
-                stamp_s=seen.stamp_s,
-                track=seen.track if seen.track >= 0 else self._order,
-                id=str(seen.cloud),
-                label=label,
-                feature=feature,
-                logits=self._scale * self.companion.text.numpy() @ feature,
-                entropy=entropy(probabilities),
-                agreement=float(np.clip(agreed, 0, 1)),
-                familiarity=seen.familiarity,
-                points=seen.points,
-                **self._cloud(seen),
-            )
+        sighting = Sighting(
+            stamp_s=seen.stamp_s,
+            track=seen.track if seen.track >= 0 else self._order,
+            id=str(seen.cloud),
+            label=label,
+            feature=feature,
+            logits=self._scale * self.companion.text.numpy() @ feature,
+            entropy=entropy(probabilities),
+            agreement=float(np.clip(agreed, 0, 1)),
+            familiarity=seen.familiarity,
+            points=seen.points,
+            **self._cloud(seen),
         )
+        began = time.perf_counter()
+        self._learn(sighting)
         self._serve()
+        self.learning_s += time.perf_counter() - began
         return probabilities
 
     def _learn(self, sighting: Sighting) -> None:

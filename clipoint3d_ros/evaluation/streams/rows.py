@@ -14,6 +14,7 @@
 | `score_ece`, `score_ece_frozen` | of the score that perception would publish (probability times that of being of any class), over all objects, strange ones too |
 | `half_gain_objects` | objects until half the final gain, mean over the seeds that gain; null where none does |
 | `ms`, `ms_ratio` | the method's own step on one object in milliseconds, mean; and as a share of encoding it |
+| `update_ms`, `update_ratio` | the part of it that is learning, which perception never waits for; null where not told apart |
 | `false_accept`, `false_accept_frozen` | share of unknown objects accepted where 95 % of the known ones are; null without unknown ones |
 | `auroc_unknown`, `auroc_unknown_frozen` | area under the ROC curve of telling them apart |
 | `not_finite` | answers that were no probabilities, counted as wrong |
@@ -132,6 +133,7 @@ def _row(plan: Plan, cells: Sequence[Cell], runs: Sequence[Run], frozen: Sequenc
     halves = [metrics.half_gain(a.right, b.right) for a, b in zip(own, base, strict=True)]
     reached = [half for half in halves if half is not None]
     step = float(np.mean([run.step_ms.mean() for run in runs]))
+    update, encoding = (float(np.mean([getattr(run, name) for run in runs])) for name in ("update_ms", "encode_ms"))
     return {
         "stream": cells[0].stream,
         "start": cells[0].start.title,
@@ -155,7 +157,9 @@ def _row(plan: Plan, cells: Sequence[Cell], runs: Sequence[Run], frozen: Sequenc
         "score_ece_frozen": _score_ece(base),
         "half_gain_objects": float(np.mean(reached)) if reached else None,
         "ms": step,
-        "ms_ratio": step / max(float(np.mean([run.encode_ms for run in runs])), 1e-9),
+        "ms_ratio": step / max(encoding, 1e-9),
+        "update_ms": update if np.isfinite(update) else None,
+        "update_ratio": update / max(encoding, 1e-9) if np.isfinite(update) else None,
         "false_accept": _mean_or_none(metrics.false_accepts(s.familiar, s.strange) for s in own),
         "false_accept_frozen": _mean_or_none(metrics.false_accepts(s.familiar, s.strange) for s in base),
         "auroc_unknown": _mean_or_none(_auroc(s) for s in own),
