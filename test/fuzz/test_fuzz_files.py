@@ -235,7 +235,7 @@ def test_any_bag_is_read_or_refused_in_words(tmp_path, storage):
         return [bag.decode(cloud) for cloud in clouds], bag.truth()
 
     def check(content, told, alone):
-        file.write_bytes(whole if content is None else content())
+        file.write_bytes(whole if content is None else content)
         (path / "metadata.yaml").write_bytes(metadata if told is None else told)
         read_through = answer(lambda: read(file if alone else path), BagError)
         for cloud in read_through[0] if read_through is not None else ():
