@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -76,25 +77,46 @@ def answer(call: Callable[[], Any], *errors: type[Exception]) -> Any:
     return given
 
 
-@st.composite
-def damaged(draw: st.DrawFn, whole: bytes) -> bytes:
+def damaged(whole: bytes) -> st.SearchStrategy[bytes]:
     """Bytes with some flipped, cut off, doubled, or put in."""
-    content = bytearray(whole)
+    return damages(len(whole)).map(partial(spoilt, whole))
+
+
+@st.composite
+def damages(draw: st.DrawFn, length: int) -> list[tuple[str, int, Any]]:
+    """What to do to so many bytes, for `spoilt`: hypothesis keeps what it draws, so megabytes should not be drawn."""
+    parts = {
+        "flip": st.integers(0, 7),
+        "cut": st.integers(1, 64),
+        "end": st.none(),
+        "insert": st.binary(max_size=16),
+        "double": st.none(),
+        "fill": st.sampled_from([0, 0x7F, 0x80, 0xFF]),
+    }
+    found = []
     for _ in range(draw(st.integers(1, 4))):
-        place = draw(st.integers(0, max(len(content) - 1, 0)))
-        change = draw(st.sampled_from(["flip", "flip", "flip", "cut", "end", "insert", "double", "fill"]))
+        change = draw(st.sampled_from(["flip", "flip", *parts]))
+        found.append((change, draw(st.integers(0, max(length - 1, 0))), draw(parts[change])))
+    return found
+
+
+def spoilt(whole: bytes, changes: list[tuple[str, int, Any]]) -> bytes:
+    """Bytes after those changes: (what, where, how)."""
+    content = bytearray(whole)
+    for change, place, how in changes:
+        place = min(place, max(len(content) - 1, 0))
         if change == "flip" and content:
-            content[place] ^= 1 << draw(st.integers(0, 7))
+            content[place] ^= 1 << how
         elif change == "cut":
-            del content[place : place + draw(st.integers(1, 64))]
+            del content[place : place + how]
         elif change == "end":
             del content[place:]
         elif change == "insert":
-            content[place:place] = draw(st.binary(max_size=16))
+            content[place:place] = how
         elif change == "double":
             content[place:place] = content[place : place + 64]
-        else:
-            content[place : place + 8] = bytes([draw(st.sampled_from([0, 0x7F, 0x80, 0xFF]))]) * 8
+        elif change == "fill":
+            content[place : place + 8] = bytes([how]) * 8
     return bytes(content)
 
 

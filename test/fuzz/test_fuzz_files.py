@@ -6,13 +6,14 @@ import io
 import json
 import shutil
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from bundles import change_meta, small_bundle
-from fuzzing import answer, changed_json, damaged, explore, json_values
+from fuzzing import answer, changed_json, damaged, damages, explore, json_values, spoilt
 from hypothesis import strategies as st
 from labelled import labelled_bag, scene_folder
 
@@ -108,9 +109,9 @@ def test_any_description_of_a_bundle_is_read_or_refused_in_words(tmp_path, bundl
 
 @st.composite
 def weights(draw, whole):
-    """A safetensors file of the same body under another table of contents, or a damaged one."""
+    """Makes a safetensors file of the same body under another table of contents, or a damaged one."""
     if draw(st.booleans()):
-        return draw(damaged(whole))
+        return partial(spoilt, whole, draw(damages(len(whole))))
     length = int.from_bytes(whole[:8], "little")
     header = draw(changed_json(json.loads(whole[8 : 8 + length])))
     if draw(st.integers(0, 3)) == 0 and isinstance(header, dict) and header:
@@ -120,7 +121,7 @@ def weights(draw, whole):
         header[name] = {"dtype": number, "shape": shape, "data_offsets": [0, draw(st.sampled_from([0, 4, 8, 2**42]))]}
     words = json.dumps(header).encode()
     claimed = draw(st.sampled_from([len(words)] * 6 + [0, 1, 2**20, 2**40, 2**63]))
-    return claimed.to_bytes(8, "little") + words + whole[8 + length :]
+    return lambda: claimed.to_bytes(8, "little") + words + whole[8 + length :]
 
 
 def test_any_bundle_is_served_or_refused_in_words_and_the_backbone_stays_as_it_is(tmp_path, bundle, backbone):
@@ -129,7 +130,7 @@ def test_any_bundle_is_served_or_refused_in_words_and_the_backbone_stays_as_it_i
     shutil.copytree(bundle, tmp_path / "b")
 
     def check(content, told, matching):
-        (tmp_path / "b" / WEIGHTS_FILE).write_bytes(whole if content is None else content)
+        (tmp_path / "b" / WEIGHTS_FILE).write_bytes(whole if content is None else content())
         (tmp_path / "b" / META_FILE).write_text(json.dumps(meta if told is None else {**meta, **told}))
         if matching and told is None:  # as who wrote such a bundle would
             change_meta(tmp_path / "b", lambda m: m.update(weights=file_checksum(tmp_path / "b" / WEIGHTS_FILE)))
