@@ -88,5 +88,7 @@ def known_share(familiarities: Iterable[float], humble: float = 16.0, rounds: in
     for _ in range(rounds):
         inside = odds * share
         inside = inside / (inside + (1 - odds) * (1 - share))
-        share = float((inside.sum() + humble / 2) / (len(odds) + humble))
+        before, share = share, float((inside.sum() + humble / 2) / (len(odds) + humble))
+        if abs(share - before) < 1e-6:
+            break
     return share
