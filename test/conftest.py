@@ -11,7 +11,7 @@ from small_model import SMALL
 from clipoint3d_ros.adaptation import probing
 from clipoint3d_ros.clip.backbone import CONFIG_FILE, WEIGHTS_FILE, build_model
 from clipoint3d_ros.pretraining.training import open_clip_config
-from clipoint3d_ros.recognition.classifier import ClassifierConfig
+from clipoint3d_ros.recognition.config import ClassifierConfig
 
 
 @pytest.fixture(scope="session")

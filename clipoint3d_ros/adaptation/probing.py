@@ -13,7 +13,8 @@ from clipoint3d_ros.clip.backbone import Backbone
 from clipoint3d_ros.clip.bundle import Adapter
 from clipoint3d_ros.clip.descriptions import Descriptions
 from clipoint3d_ros.clip.network import Network
-from clipoint3d_ros.recognition.classifier import Classifier, ClassifierConfig
+from clipoint3d_ros.recognition.classifier import Classifier
+from clipoint3d_ros.recognition.config import ClassifierConfig
 
 BATCH = 32  # objects
 

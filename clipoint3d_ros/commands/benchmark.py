@@ -197,7 +197,8 @@ def _on_scenes(args: argparse.Namespace) -> dict[str, Any]:
     names = scenes.scene_names(folder, args.score_on)
 
     from clipoint3d_ros.evaluation import zero_shot
-    from clipoint3d_ros.recognition.classifier import Classifier, ClassifierConfig, read_classes
+    from clipoint3d_ros.recognition.classifier import Classifier, read_classes
+    from clipoint3d_ros.recognition.config import ClassifierConfig
 
     classes, config = read_classes(args.classes), ClassifierConfig(selection=args.selection)
     served = {name: Classifier(backbone, classes, config) for name, backbone in _load(args.models, args.device).items()}

@@ -43,7 +43,8 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from clipoint3d_ros.datasets.files import read_points
-    from clipoint3d_ros.recognition.classifier import Classifier, ClassifierConfig
+    from clipoint3d_ros.recognition.classifier import Classifier
+    from clipoint3d_ros.recognition.config import ClassifierConfig
 
     classifier = Classifier.load(
         args.bundle,

@@ -39,7 +39,8 @@ def run(args: argparse.Namespace) -> int:
     from clipoint3d_ros.datasets.scenes import Scene, level_points, write_folder
     from clipoint3d_ros.datasets.tabletop import SceneConfig, simulate
     from clipoint3d_ros.evaluation.pictures import draw_scene, draw_views
-    from clipoint3d_ros.recognition.classifier import Classifier, ClassifierConfig
+    from clipoint3d_ros.recognition.classifier import Classifier
+    from clipoint3d_ros.recognition.config import ClassifierConfig
 
     if args.scenes < 1:
         raise CommandError(f"--scenes must be at least 1, but it is {args.scenes}")

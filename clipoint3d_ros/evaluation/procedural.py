@@ -33,7 +33,8 @@ from clipoint3d_ros.evaluation.rejection import logit_scores, rejection
 from clipoint3d_ros.pretraining.config import CorpusConfig
 from clipoint3d_ros.pretraining.corpus import SENSOR_NAMES, Corpus, generate
 from clipoint3d_ros.pretraining.tower_pass import Judgement, TowerPass, judge, look
-from clipoint3d_ros.recognition.classifier import ClassifierConfig, read_classes
+from clipoint3d_ros.recognition.classifier import read_classes
+from clipoint3d_ros.recognition.config import ClassifierConfig
 from clipoint3d_ros.resources import config_file
 
 SEED = 770_001  # that no training uses, nor the held-out clouds on which its temperature is fitted

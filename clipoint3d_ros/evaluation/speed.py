@@ -16,7 +16,8 @@ import torch
 from clipoint3d_ros.clip.backbone import Backbone, Preprocessing
 from clipoint3d_ros.clip.descriptions import describe
 from clipoint3d_ros.clip.tower import check_tower
-from clipoint3d_ros.recognition.classifier import Classifier, ClassifierConfig
+from clipoint3d_ros.recognition.classifier import Classifier
+from clipoint3d_ros.recognition.config import ClassifierConfig
 
 REFERENCE = "ViT-B-16"
 

@@ -13,7 +13,7 @@ import torch
 from clipoint3d_ros.nodes.perception_config import PerceptionConfig
 from clipoint3d_ros.nodes.perception_node import PerceptionNode
 from clipoint3d_ros.nodes.program import run
-from clipoint3d_ros.recognition.classifier import ClassifierConfig
+from clipoint3d_ros.recognition.config import ClassifierConfig
 from clipoint3d_ros.recognition.recognition import Recognition
 
 

@@ -9,7 +9,7 @@ from clipoint3d_ros.clip.backbone import PATCHES
 from clipoint3d_ros.nodes.node_config import SHARED_NAMES, CloudNodeConfig
 from clipoint3d_ros.nodes.parameters import ParameterError, annotated_yaml, parameter
 from clipoint3d_ros.nodes.pointcloud import FORMS, INSTANCE_FIELDS, SegmentConfig
-from clipoint3d_ros.recognition.classifier import ClassifierConfig
+from clipoint3d_ros.recognition.config import ClassifierConfig
 from clipoint3d_ros.recognition.onnx_tower import RUNTIMES
 from clipoint3d_ros.recognition.precision import PRECISIONS
 

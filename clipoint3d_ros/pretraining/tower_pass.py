@@ -12,7 +12,9 @@ from torch import Tensor
 from clipoint3d_ros.clip.backbone import Backbone
 from clipoint3d_ros.clip.descriptions import Descriptions
 from clipoint3d_ros.pretraining.corpus import Corpus
-from clipoint3d_ros.recognition.classifier import Classifier, ClassifierConfig, Projection
+from clipoint3d_ros.recognition.classifier import Classifier
+from clipoint3d_ros.recognition.config import ClassifierConfig
+from clipoint3d_ros.recognition.projection import Projection
 
 BATCH = 32  # objects
 _STAND_OFF = 1.0  # metres; only the direction to the sensor matters

@@ -14,7 +14,7 @@ so a node swaps a reference between two frames. Where an adapter is live, the fr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
@@ -29,84 +29,18 @@ from clipoint3d_ros.clip.network import Network
 from clipoint3d_ros.clip.text import class_features, class_prompts
 from clipoint3d_ros.geometry.clouds import CloudError, Vector, extents, finite_points, level, normalise, resample
 from clipoint3d_ros.geometry.views import DepthViews, view_directions
+from clipoint3d_ros.recognition.config import ClassifierConfig, thresholds
 from clipoint3d_ros.recognition.engine import engine_for, weights_mark
 from clipoint3d_ros.recognition.familiarity import familiarity
 from clipoint3d_ros.recognition.on_demand import first_views, in_doubt
-from clipoint3d_ros.recognition.onnx_tower import RUNTIMES, served_by
-from clipoint3d_ros.recognition.precision import PRECISIONS
+from clipoint3d_ros.recognition.onnx_tower import served_by
+from clipoint3d_ros.recognition.projection import Projection
 from clipoint3d_ros.recognition.recognition import UNKNOWN, Recognition
 from clipoint3d_ros.recognition.selection import facing_weights, keep_certain
 from clipoint3d_ros.recognition.statistics import for_classes, fused_head
 from clipoint3d_ros.resources import config_file
 
-SELECTIONS = ("auto", "sensor", "entropy", "all")
 DEFAULT_CLASSES = "classes/tabletop.yaml"
-
-
-@dataclass(frozen=True)
-class ClassifierConfig:
-    """How objects are looked at and judged."""
-
-    points: int = 1024  # points of each object after resampling
-    resampling: str = "random"  # random (a fixed subset) or farthest
-    selection: str = "auto"  # sensor, entropy or all; auto is sensor where the viewpoint is known, else entropy
-    unknown_below: float = 0.0  # best class's score in [0, 1] below which the answer is "unknown"
-    unknown_below_class: tuple[tuple[str, float], ...] = ()  # (class, the same in place of it where that is the best)
-    max_views: int = 640  # views of one pass through the tower: the memory cap
-    min_points: int = 16  # finite points below which the answer is "unknown"
-    temperature: float | None = None  # divides logits; None takes the backbone's own
-    runtime: str = "torch"  # of the vision tower: torch, or onnxruntime
-    precision: str = "fp32"  # of the tower's blocks: fp32, bf16, fp16; auto measures what is quickest here
-    graphs: bool = False  # on a CUDA device: the tower's blocks recorded by size of pass, and played back
-    first_views: int = 0  # views looked at first, the rest only of objects still in doubt; 0 looks at all at once
-    sure_below: float = 0.3  # share of log C; first views of a lower entropy that agree leave no doubt
-
-    def __post_init__(self) -> None:
-        if self.selection not in SELECTIONS:
-            raise ValueError(f"selection '{self.selection}' is none of {', '.join(SELECTIONS)}")
-        if self.runtime not in RUNTIMES:
-            raise ValueError(f"runtime '{self.runtime}' is none of {', '.join(RUNTIMES)}")
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"precision '{self.precision}' is none of {', '.join(PRECISIONS)}")
-        if not 0 <= self.first_views <= 10:
-            raise ValueError(f"first_views must be 0 to 10, but it is {self.first_views}: there are ten views")
-        if not 0 <= self.sure_below <= 1:
-            raise ValueError(f"sure_below must lie in [0, 1], but it is {self.sure_below}")
-        if self.points < 1 or self.max_views < 1 or self.min_points < 1:
-            raise ValueError("points, max_views and min_points must be at least 1")
-        if not 0 <= self.unknown_below <= 1:
-            raise ValueError(f"unknown_below must lie in [0, 1], but it is {self.unknown_below}")
-        for name, value in self.unknown_below_class:
-            if not 0 <= value <= 1:
-                raise ValueError(f"unknown_below_class must lie in [0, 1], but for '{name}' it is {value}")
-        if self.temperature is not None and not self.temperature > 0:
-            raise ValueError(f"temperature must be above 0, but it is {self.temperature}")
-
-
-@dataclass(frozen=True)
-class Projection:
-    """Objects as the tower sees them.
-
-    images: (B, K, H, W) float32 depth views in [0, 1], 1 background.
-    chosen: (B, K) int64, which of the ten views each image is.
-    weights: (B, K) float32, how much each view counts; rows sum to 1, a weight of 0 leaves the view out.
-    points: (B, N, 3) float32, normalised, y up: what the point encoder sees.
-    extents: (B, 3) float32 metres: height, length and width of what was seen; NaN where the unit is not known.
-    usable: (B,) bool; False where the cloud had too few finite points to be judged.
-    facing: the weights come from where the sensor stood, rather than being even.
-    """
-
-    images: Tensor
-    chosen: Tensor
-    weights: Tensor
-    points: Tensor
-    extents: Tensor
-    usable: Tensor
-    facing: bool
-
-    def without_sizes(self) -> Projection:
-        """The same, of objects whose unit is not known to be the metre."""
-        return replace(self, extents=torch.full_like(self.extents, torch.nan))
 
 
 # What adapters make of class lists, encoded once; a network whose weights have changed since says it anew.
@@ -495,22 +429,6 @@ class Classifier:
             return Recognition.of(probabilities, self.classes, familiar, self.thresholds, share)
         even = Recognition.of(np.full(len(probabilities), 1.0), self.classes)
         return replace(even, label=UNKNOWN, score=1 - even.score)
-
-
-def thresholds(config: ClassifierConfig, classes: Sequence[str]) -> np.ndarray:
-    """(C,) the score below which each class's answer is "unknown".
-
-    Raises:
-        ValueError: the configuration names a class that is not served.
-    """
-    own = dict(config.unknown_below_class)
-    wrong = [f"'{name}'" for name in own if name not in classes]
-    if wrong:
-        raise ValueError(
-            f"unknown_below_class names {', '.join(wrong)}, but the classes are {', '.join(classes)}; leave it out, or "
-            "set both together"
-        )
-    return np.array([own.get(name, config.unknown_below) for name in classes])
 
 
 def read_classes(classes: str | Path | Sequence[str] | None) -> Descriptions:

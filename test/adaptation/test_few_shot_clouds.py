@@ -10,7 +10,7 @@ from domains_made import looks, solids
 from clipoint3d_ros.adaptation.clouds import Clouds, can_scan, levelled, misshapen, scanned, worn
 from clipoint3d_ros.datasets.objects import Objects
 from clipoint3d_ros.geometry.clouds import random_subset
-from clipoint3d_ros.recognition.classifier import ClassifierConfig
+from clipoint3d_ros.recognition.config import ClassifierConfig
 
 DIRECTIONS = np.concatenate([np.eye(3), -np.eye(3)])
 

@@ -17,7 +17,8 @@ from clipoint3d_ros.adaptation.trainer import prepare, train
 from clipoint3d_ros.clip.backbone import load_backbone
 from clipoint3d_ros.clip.bundle import load_bundle, read_meta, save_bundle
 from clipoint3d_ros.recognition.calibration import fit_temperature
-from clipoint3d_ros.recognition.classifier import Classifier, ClassifierConfig
+from clipoint3d_ros.recognition.classifier import Classifier
+from clipoint3d_ros.recognition.config import ClassifierConfig
 
 RECIPE = changed(RECIPE, steps=2, probe_every=1, keep_margin=1.0, scans=3, statistics=2)
 TOLD = {"source": "solids", "target": "looks"}

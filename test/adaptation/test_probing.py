@@ -14,7 +14,8 @@ from clipoint3d_ros.adaptation.probing import Probe, gain, look_over
 from clipoint3d_ros.clip.backbone import load_backbone
 from clipoint3d_ros.clip.bundle import Adapter
 from clipoint3d_ros.clip.network import Network, NetworkConfig
-from clipoint3d_ros.recognition.classifier import Classifier, ClassifierConfig
+from clipoint3d_ros.recognition.classifier import Classifier
+from clipoint3d_ros.recognition.config import ClassifierConfig
 
 POINTS = 128
 

@@ -16,7 +16,8 @@ from clipoint3d_ros.clip.bundle import Adapter
 from clipoint3d_ros.clip.descriptions import describe
 from clipoint3d_ros.clip.network import Network
 from clipoint3d_ros.clip.peft import LowRank
-from clipoint3d_ros.recognition.classifier import Classifier, ClassifierConfig
+from clipoint3d_ros.recognition.classifier import Classifier
+from clipoint3d_ros.recognition.config import ClassifierConfig
 
 TARGETS = ("conf", "transport", "proto", "agree")
 BLIND = dict.fromkeys(TARGETS, 0.0)

@@ -12,7 +12,8 @@ from clipoint3d_ros.evaluation.offline import replay_offline
 from clipoint3d_ros.evaluation.recording import record
 from clipoint3d_ros.evaluation.scoring import score
 from clipoint3d_ros.nodes.perception_config import PerceptionConfig
-from clipoint3d_ros.recognition.classifier import Classifier, ClassifierConfig, read_classes
+from clipoint3d_ros.recognition.classifier import Classifier, read_classes
+from clipoint3d_ros.recognition.config import ClassifierConfig
 from clipoint3d_ros.recognition.recognition import UNKNOWN, Recognition
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from clipoint3d_ros.clip.bundle import read_meta
-from clipoint3d_ros.recognition.classifier import ClassifierConfig, thresholds
+from clipoint3d_ros.recognition.config import ClassifierConfig, thresholds
 from clipoint3d_ros.recognition.recognition import UNKNOWN, Recognition
 
 

@@ -10,7 +10,7 @@ import yaml
 
 from clipoint3d_ros.nodes.parameters import ParameterError, build, changed, constraints
 from clipoint3d_ros.nodes.perception_config import PerceptionConfig, default_file
-from clipoint3d_ros.recognition.classifier import ClassifierConfig
+from clipoint3d_ros.recognition.config import ClassifierConfig
 
 FILE = Path(__file__).parents[2] / "config" / "perception.yaml"
 

@@ -12,7 +12,8 @@ from clipoint3d_ros.clip.bundle import Adapter, BundleError, ClassStatistics
 from clipoint3d_ros.clip.descriptions import describe
 from clipoint3d_ros.clip.network import Network, NetworkConfig
 from clipoint3d_ros.datasets.shapes import make_shape, surface_points
-from clipoint3d_ros.recognition.classifier import Classifier, ClassifierConfig
+from clipoint3d_ros.recognition.classifier import Classifier
+from clipoint3d_ros.recognition.config import ClassifierConfig
 from clipoint3d_ros.recognition.familiarity import familiarity
 from clipoint3d_ros.recognition.statistics import gaussian_head
 

@@ -8,7 +8,8 @@ import torch
 
 from clipoint3d_ros.clip.backbone import load_backbone
 from clipoint3d_ros.clip.descriptions import describe
-from clipoint3d_ros.recognition.classifier import Classifier, ClassifierConfig
+from clipoint3d_ros.recognition.classifier import Classifier
+from clipoint3d_ros.recognition.config import ClassifierConfig
 from clipoint3d_ros.recognition.engine import Engine
 from clipoint3d_ros.recognition.on_demand import ORDER, first_views, in_doubt
 

@@ -11,7 +11,8 @@ from bundles import moved_network, small_bundle
 from clipoint3d_ros.clip.backbone import load_backbone
 from clipoint3d_ros.datasets.shapes import make_shape, surface_points
 from clipoint3d_ros.recognition import onnx_tower
-from clipoint3d_ros.recognition.classifier import Classifier, ClassifierConfig
+from clipoint3d_ros.recognition.classifier import Classifier
+from clipoint3d_ros.recognition.config import ClassifierConfig
 from clipoint3d_ros.recognition.onnx_tower import TOLERANCE, MissingRuntime, ServedTower, served_by, tensorrt_script
 
 

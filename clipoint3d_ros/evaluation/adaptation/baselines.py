@@ -17,7 +17,8 @@ from clipoint3d_ros.clip.point_encoder import PointNet
 from clipoint3d_ros.datasets.objects import Objects
 from clipoint3d_ros.evaluation.adaptation.looking import Looks, look
 from clipoint3d_ros.geometry.clouds import normalise
-from clipoint3d_ros.recognition.classifier import Classifier, ClassifierConfig
+from clipoint3d_ros.recognition.classifier import Classifier
+from clipoint3d_ros.recognition.config import ClassifierConfig
 
 POINTCLIP_TEMPLATE = "point cloud depth map of a {}."
 VIEWS = 10

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from clipoint3d_ros.datasets.objects import Objects
-from clipoint3d_ros.recognition.classifier import Classifier, ClassifierConfig
+from clipoint3d_ros.recognition.classifier import Classifier
+from clipoint3d_ros.recognition.config import ClassifierConfig
 from clipoint3d_ros.recognition.selection import keep_certain
 
 BATCH = 32  # objects

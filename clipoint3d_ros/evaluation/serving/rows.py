@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
-from clipoint3d_ros.recognition.classifier import ClassifierConfig
+from clipoint3d_ros.recognition.config import ClassifierConfig
 
 FIRST_VIEWS = 2  # one view cannot disagree with itself
 DOUBT = 0.25  # share of the objects that want more views: clipoint3d-tiny's on the 309 real ones

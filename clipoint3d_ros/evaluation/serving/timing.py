@@ -26,8 +26,10 @@ from clipoint3d_ros.evaluation.serving.machine import forget_peak, matrix_rate, 
 from clipoint3d_ros.evaluation.serving.published import PublishedInference
 from clipoint3d_ros.evaluation.serving.rows import Row
 from clipoint3d_ros.geometry.views import view_directions
-from clipoint3d_ros.recognition.classifier import Classifier, ClassifierConfig, Projection
+from clipoint3d_ros.recognition.classifier import Classifier
+from clipoint3d_ros.recognition.config import ClassifierConfig
 from clipoint3d_ros.recognition.precision import resolve
+from clipoint3d_ros.recognition.projection import Projection
 from clipoint3d_ros.recognition.still import StillObjects
 
 UP, SENSOR = (0.0, 0.0, 1.0), (0.0, 0.0, 0.0)

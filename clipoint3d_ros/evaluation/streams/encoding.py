@@ -16,7 +16,8 @@ from torch import Tensor
 
 from clipoint3d_ros.evaluation.streams.pools import Pool
 from clipoint3d_ros.pretraining.config import fingerprint
-from clipoint3d_ros.recognition.classifier import Classifier, ClassifierConfig
+from clipoint3d_ros.recognition.classifier import Classifier
+from clipoint3d_ros.recognition.config import ClassifierConfig
 from clipoint3d_ros.recognition.familiarity import familiarity
 from clipoint3d_ros.recognition.selection import keep_certain
 

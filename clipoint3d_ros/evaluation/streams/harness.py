@@ -23,7 +23,8 @@ from clipoint3d_ros.evaluation.streams.online import Look, Online, Seen, Setting
 from clipoint3d_ros.evaluation.streams.pools import Pool, Sizes, probe_pool, real_pool, simulated_pool
 from clipoint3d_ros.evaluation.streams.streams import find_streams
 from clipoint3d_ros.pretraining.config import fingerprint
-from clipoint3d_ros.recognition.classifier import Classifier, ClassifierConfig, read_classes
+from clipoint3d_ros.recognition.classifier import Classifier, read_classes
+from clipoint3d_ros.recognition.config import ClassifierConfig
 from clipoint3d_ros.recognition.familiarity import known
 
 FORMAT = 3  # of the runs on disk; a change of what a method does makes old ones unused

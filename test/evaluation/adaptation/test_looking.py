@@ -9,7 +9,8 @@ import torch
 
 from clipoint3d_ros.datasets.domains import read_domain
 from clipoint3d_ros.evaluation.adaptation.looking import BATCH, Looks, _spoilt, look
-from clipoint3d_ros.recognition.classifier import Classifier, ClassifierConfig
+from clipoint3d_ros.recognition.classifier import Classifier
+from clipoint3d_ros.recognition.config import ClassifierConfig
 
 POLICIES = ("entropy", "sensor", "all")
 

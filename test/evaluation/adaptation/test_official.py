@@ -19,7 +19,8 @@ from clipoint3d_ros.evaluation.adaptation.official import (
     official_objective,
     official_recipe,
 )
-from clipoint3d_ros.recognition.classifier import Classifier, ClassifierConfig
+from clipoint3d_ros.recognition.classifier import Classifier
+from clipoint3d_ros.recognition.config import ClassifierConfig
 
 CONFIG = NetworkConfig(rank=2, context=2, heads=4)
 

@@ -12,7 +12,8 @@ from clipoint3d_ros.clip.descriptions import describe
 from clipoint3d_ros.evaluation.serving.published import PublishedInference, depth_views
 from clipoint3d_ros.geometry.clouds import normalise
 from clipoint3d_ros.geometry.views import DepthViews
-from clipoint3d_ros.recognition.classifier import Classifier, ClassifierConfig
+from clipoint3d_ros.recognition.classifier import Classifier
+from clipoint3d_ros.recognition.config import ClassifierConfig
 
 NAMES = ["box", "mug", "bowl"]
 

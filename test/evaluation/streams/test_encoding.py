@@ -11,7 +11,8 @@ from clipoint3d_ros.datasets.objects import NO_LABEL
 from clipoint3d_ros.evaluation.streams import encoding
 from clipoint3d_ros.evaluation.streams.encoding import encode, pool_views
 from clipoint3d_ros.evaluation.streams.pools import clean_pool
-from clipoint3d_ros.recognition.classifier import Classifier, ClassifierConfig
+from clipoint3d_ros.recognition.classifier import Classifier
+from clipoint3d_ros.recognition.config import ClassifierConfig
 
 
 @pytest.fixture(scope="module")

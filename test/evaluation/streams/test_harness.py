@@ -19,7 +19,8 @@ from clipoint3d_ros.evaluation.streams.peers.tda import TdaConfig
 from clipoint3d_ros.evaluation.streams.plots import plot
 from clipoint3d_ros.evaluation.streams.pools import real_pool
 from clipoint3d_ros.evaluation.streams.rows import curves, rows
-from clipoint3d_ros.recognition.classifier import Classifier, ClassifierConfig
+from clipoint3d_ros.recognition.classifier import Classifier
+from clipoint3d_ros.recognition.config import ClassifierConfig
 
 FAST = ("frozen", "TDA", "StatA", "Uni-Adapter")
 

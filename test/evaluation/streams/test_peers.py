@@ -16,7 +16,8 @@ from clipoint3d_ros.evaluation.streams.peers.stata import StatA, StatAConfig
 from clipoint3d_ros.evaluation.streams.peers.tda import Tda, TdaConfig
 from clipoint3d_ros.evaluation.streams.peers.tent import Tent, TentConfig
 from clipoint3d_ros.evaluation.streams.peers.uni_adapter import UniAdapter, UniAdapterConfig
-from clipoint3d_ros.recognition.classifier import Classifier, ClassifierConfig
+from clipoint3d_ros.recognition.classifier import Classifier
+from clipoint3d_ros.recognition.config import ClassifierConfig
 
 QUICK = [m for m in METHODS if ".peers." in m.make.__module__ and not m.gradient and not m.bundle]
 
