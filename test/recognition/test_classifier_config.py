@@ -1,4 +1,4 @@
-"""A classifier's configuration: what cannot be is refused, and a class's own threshold holds in place of that for all."""
+"""A classifier's configuration: what cannot be is refused, and a class has a threshold of its own or the one for all."""
 
 import pytest
 
