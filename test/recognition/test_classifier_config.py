@@ -1,4 +1,4 @@
-"""A classifier's configuration: what cannot be is refused, and a class has a threshold of its own or the one for all."""
+"""A classifier's configuration: what cannot be is refused; a class has its own threshold or the one for all."""
 
 import pytest
 
