@@ -49,6 +49,9 @@ def run(name: str, makers: Sequence[Callable[[], Any]], arguments: Sequence[str]
         return 1
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except Exception:
+        if rclpy.ok():
+            raise  # else a signal ended the context between two waits, and the next one found it gone
     finally:
         _ask_once()
         for node, _ in running:
@@ -100,7 +103,11 @@ def keep_freed_memory(most: int = 1 << 28) -> bool:
 
 def _spin(executor: SingleThreadedExecutor) -> None:
     with suppress(KeyboardInterrupt, ExternalShutdownException):
-        executor.spin()
+        try:
+            executor.spin()
+        except Exception:
+            if rclpy.ok():
+                raise  # as in `run`
 
 
 def _ask_once() -> None:

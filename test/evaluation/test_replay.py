@@ -266,7 +266,7 @@ def test_a_replay_with_a_namespace_is_seen_by_others(tmp_path, monkeypatch):
         thread = threading.Thread(target=executor.spin, daemon=True)
         thread.start()
         try:
-            played = play([bag_of(tmp_path, FRAMES * 3)], wait=True, namespace="/watched/replay/")
+            played = play([bag_of(tmp_path, FRAMES * 3)], rate=2.0, namespace="/watched/replay/")
         finally:
             executor.shutdown()
             thread.join(5)

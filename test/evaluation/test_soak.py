@@ -92,7 +92,15 @@ def test_clouds_without_an_answer_are_counted(bag, stand_in):
     assert found["frames"]["missed"] + found["frames"]["answered"] == found["frames"]["sent"]
 
 
-def test_the_user_s_interrupt_ends_it_early_and_leaves_what_was_measured(bag):
+@pytest.fixture
+def interruptible():
+    """A shell that runs the tests in its background has them ignore interrupts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_the_user_s_interrupt_ends_it_early_and_leaves_what_was_measured(bag, interruptible):
     def told(run):
         if len(run.samples) == 4:
             threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGINT)).start()

@@ -43,6 +43,39 @@ def test_the_memory_of_one_cloud_serves_the_next():
     assert float(plain.stdout) > 10 * float(kept.stdout), "the setting makes no difference here"
 
 
+ENDED_BETWEEN_WAITS = """
+import rclpy
+import rclpy.node
+from clipoint3d_ros.nodes.program import run
+
+class Node(rclpy.node.Node):
+    def __init__(self, fault):
+        super().__init__("ends")
+        self.create_timer(0.01, fault)
+    def close(self):
+        print("closed")
+
+def signalled():
+    rclpy.shutdown()  # as a signal does, from outside
+    raise RuntimeError("the context is not valid")
+
+def broken():
+    raise RuntimeError("a fault")
+
+print(run("ends", [lambda: Node(signalled)], []))
+run("ends", [lambda: Node(broken)], [])
+"""
+
+
+@pytest.mark.ros
+def test_a_context_that_a_signal_took_away_is_an_end_and_no_fault():
+    done = subprocess.run([sys.executable, "-c", ENDED_BETWEEN_WAITS], capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == ["closed", "0", "closed"], done.stderr
+    assert done.returncode == 1
+    assert done.stderr.count("Traceback") == 1
+    assert "RuntimeError: a fault" in done.stderr
+
+
 class Logger:
     def __init__(self):
         self.said = []
