@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 import torch
 from safetensors.torch import save_file
+from sharp_model import sharp_model
 from small_model import SMALL
 
 from clipoint3d_ros.adaptation import probing
@@ -33,3 +34,9 @@ def quick_probes():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(probing, "ClassifierConfig", partial(ClassifierConfig, points=64))
         yield
+
+
+@pytest.fixture(scope="module")
+def sharp(tmp_path_factory):
+    """A small model that is sure of itself; see `sharp_model`."""
+    return sharp_model(tmp_path_factory.mktemp("models") / "sharp")

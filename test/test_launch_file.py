@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-from pathlib import Path
 
 import pytest
+from launch_files import launch_file
 
-FILE = Path(__file__).resolve().parents[1] / "launch" / "perception.launch.py"
 ARGUMENTS = {
     "input",
     "segmenter",
@@ -33,10 +31,7 @@ from launch_ros.utilities import evaluate_parameters  # noqa: E402
 
 @pytest.fixture
 def module():
-    spec = importlib.util.spec_from_file_location("perception_launch", FILE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return launch_file("perception")
 
 
 @pytest.fixture

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
-from pathlib import Path
 
 import pytest
+from launch_files import launch_file
 
 pytest.importorskip("launch.actions", reason="launch is not installed: it comes with a ROS 2 installation")
 pytest.importorskip("launch_ros.actions", reason="launch_ros is not installed: it comes with a ROS 2 installation")
@@ -18,15 +17,10 @@ from launch_ros.substitutions import ExecutableInPackage
 
 from clipoint3d_ros.commands import evaluate
 
-FILE = Path(__file__).resolve().parents[1] / "launch" / "replay.launch.py"
-
 
 @pytest.fixture
 def module():
-    spec = importlib.util.spec_from_file_location("replay_launch", FILE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return launch_file("replay")
 
 
 @pytest.fixture

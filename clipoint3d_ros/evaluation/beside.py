@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from clipoint3d_ros.evaluation.bags import LabelledBag
-from clipoint3d_ros.evaluation.node_process import Graph, NodeProcess, environment
-from clipoint3d_ros.evaluation.replay import ReplayConfig, Sensor, companion_beside, probe_cloud, sensing
+from clipoint3d_ros.evaluation.node_process import NodeProcess
+from clipoint3d_ros.evaluation.replay import ReplayConfig, Sensor, robot
 
 MODES = ("off", "statistics", "gradient")
 
@@ -72,17 +72,7 @@ def _turn(
     mode: str,
     measured: Measured,
 ) -> None:
-    graph, config = Graph(), ReplayConfig(adapt=mode)
-    with (
-        environment(graph.environment()),
-        sensing(graph, False, False) as sensor,  # nobody listens to the frozen answers
-        NodeProcess(graph, parameters) as node,
-        companion_beside(graph, parameters, config, **own) as companion,
-    ):
-        probe = probe_cloud(parameters)
-        sensor.find(node, probe, config.start_timeout)
-        if companion is not None:
-            sensor.find_companion(companion, probe, config.start_timeout)
+    with robot(parameters, ReplayConfig(adapt=mode), frozen=False, **own) as (_, sensor, node, companion):
         _play(bag, sensor, node, period_s)
         began, before = time.monotonic(), 0.0 if companion is None else companion.seconds()
         _play(bag, sensor, node, period_s)

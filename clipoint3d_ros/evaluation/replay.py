@@ -17,7 +17,7 @@ from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -92,29 +92,56 @@ def replay(
         ReplayError: the node does not start, does not answer, or ends; the message quotes its last output.
     """
     config = config or ReplayConfig()
-    graph = Graph.seen_by_others(config.namespace) if config.namespace else Graph()
-    bundled, adapting = bool(parameters.get("bundle")), config.adapt != "off"
     served: dict[FrameKey, FrameAnswer] = {}
     frozen: dict[FrameKey, FrameAnswer] = {}
+    with robot(parameters, config) as (_, sensor, node, _):
+        for number, bag in enumerate(bags):
+            play = in_step if config.wait else at_rate
+            play(bag.clouds(), sensor, node, config, told)
+            for answers, found in ((served, sensor.answers()), (frozen, sensor.frozen_answers())):
+                answers.update({FrameKey(number, stamp): answer for stamp, answer in found.items()})
+    beside = bool(parameters.get("bundle")) or config.adapt != "off"
+    return Replayed(tuple(classes), frozen, served) if beside else Replayed(tuple(classes), served)
+
+
+class Robot(NamedTuple):
+    """What `robot` started: its ROS graph, this side of it, perception, and the companion where one is asked for."""
+
+    graph: Graph
+    sensor: Sensor
+    node: NodeProcess
+    companion: NodeProcess | None
+
+
+@contextmanager
+def robot(
+    parameters: Mapping[str, Any], config: ReplayConfig, frozen: bool = True, **companion: Any
+) -> Iterator[Robot]:
+    """Perception, and a companion where one is asked for, as processes that are up and heard.
+
+    Args:
+        parameters: of perception. config: which companion, where, and how long they may take.
+        frozen: whether the frozen model's answers are listened to, where it is not the frozen model that answers.
+        companion: parameters of the companion's own.
+
+    Raises:
+        ReplayError: a node does not start, or is not found.
+    """
+    graph = Graph.seen_by_others(config.namespace) if config.namespace else Graph()
+    bundled, adapting = frozen and bool(parameters.get("bundle")), frozen and config.adapt != "off"
     # The node is left first: Fast DDS 3.2 with LARGE_DATA may wait for ever for an open TCP channel when a participant
     # is destroyed. A node that does ends itself by an alarm; once it is gone its channels are closed for our end.
     with (
         environment(graph.environment()),
         sensing(graph, bundled, adapting) as sensor,
         NodeProcess(graph, parameters) as node,
-        companion_beside(graph, parameters, config) as companion,
+        companion_beside(graph, parameters, config, **companion) as beside,
     ):
         probe = probe_cloud(parameters)
         sensor.find(node, probe, config.start_timeout)
-        if companion is not None:
-            sensor.find_companion(companion, probe, config.start_timeout)
-        for number, bag in enumerate(bags):
-            play = in_step if config.wait else at_rate
-            play(bag.clouds(), sensor, node, config, told)
-            for answers, found in ((served, sensor.answers()), (frozen, sensor.frozen_answers())):
-                answers.update({FrameKey(number, stamp): answer for stamp, answer in found.items()})
-    beside = bundled or adapting
-    return Replayed(tuple(classes), frozen, served) if beside else Replayed(tuple(classes), served)
+        if beside is not None:
+            sensor.find_companion(beside, probe, config.start_timeout)
+        yield Robot(graph, sensor, node, beside)
 
 
 @contextmanager

@@ -22,16 +22,8 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from clipoint3d_ros.evaluation.answers import length
 from clipoint3d_ros.evaluation.bags import SECOND, BagError, Cloud, LabelledBag
 from clipoint3d_ros.evaluation.long_run import LIMIT_MB_H, LongRun, Sample
-from clipoint3d_ros.evaluation.node_process import Graph, NodeProcess, ReplayError, environment
-from clipoint3d_ros.evaluation.replay import (
-    ReplayConfig,
-    Sensor,
-    at_rate,
-    companion_beside,
-    in_step,
-    probe_cloud,
-    sensing,
-)
+from clipoint3d_ros.evaluation.node_process import NodeProcess, ReplayError
+from clipoint3d_ros.evaluation.replay import ReplayConfig, Sensor, at_rate, in_step, robot
 
 _HOUR = 3600.0
 _SAMPLES = 720  # wanted of a run
@@ -87,18 +79,7 @@ def soak(
     """
     pace = pace or ReplayConfig()
     stamps = {bag: _stamps(bag) for bag in bags}
-    graph = Graph.seen_by_others(pace.namespace) if pace.namespace else Graph()
-    bundled, adapting = bool(parameters.get("bundle")), pace.adapt != "off"
-    with (
-        environment(graph.environment()),
-        sensing(graph, bundled, adapting) as sensor,
-        NodeProcess(graph, parameters) as node,
-        companion_beside(graph, parameters, pace) as companion,
-    ):
-        probe = probe_cloud(parameters)
-        sensor.find(node, probe, pace.start_timeout)
-        if companion is not None:
-            sensor.find_companion(companion, probe, pace.start_timeout)
+    with robot(parameters, pace) as (graph, sensor, node, companion):
         listener = _Listener(graph.namespace)
         sensor.listen(DiagnosticArray, "/diagnostics", listener.take_in)
         nodes = [node] if companion is None else [node, companion]

@@ -79,16 +79,13 @@ class ServedTower(nn.Module):
         sequence, present = self._tokens(views, prompts, occupancy)
         if recordings is None:
             rows = sequence.flatten(0, 1) if occupancy is None else sequence[present]
-            rows = self.through(rows, packing(present))
-            view, place = present.nonzero(as_tuple=True) if self.average else (present, present)
+            rows = self.through(rows, packing(present)).float()
         else:
-            rows, there, place = to_front(sequence, present)
-            rows = recordings(rows, there)
-            if self.average:
-                rows, view, place = rows[:, : there.shape[1]][there], there.nonzero()[:, 0], place[there]
-        if not self.norm_last:
-            rows = self.ln_post(rows.float())
-        pooled = self._mean(rows, view, place, len(views)) if self.average else rows.float()
+            front, there = to_front(sequence, present)
+            rows = recordings(front, there).float()
+            rows = rows[:, : there.shape[1]][there] if self.average else rows
+        rows = rows if self.norm_last else self.ln_post(rows)
+        pooled = self._mean(rows, present) if self.average else rows
         pooled = self.ln_post(pooled) if self.norm_last else pooled
         return pooled if self.proj is None else pooled @ self.proj
 
@@ -111,12 +108,13 @@ class ServedTower(nn.Module):
             present[:, 1 : 1 + grid] = occupancy
         return sequence, present
 
-    def _mean(self, rows: Tensor, view: Tensor, place: Tensor, views: int) -> Tensor:
-        """(views, W) of each view's patches, from rows (T, W) whose views and places (T,) are given."""
+    def _mean(self, rows: Tensor, present: Tensor) -> Tensor:
+        """(M, W) of each view's patches, from the rows (T, W) of all tokens that are present (M, S)."""
+        view, place = present.nonzero(as_tuple=True)
         patch = (place > 0) & (place < len(self.positional_embedding))
-        rows, view = rows[patch].float(), view[patch]
-        total = rows.new_zeros(views, rows.shape[1]).index_add_(0, view, rows)
-        return total / torch.bincount(view, minlength=views)[:, None].clamp_min(1)
+        rows, view = rows[patch], view[patch]
+        total = rows.new_zeros(len(present), rows.shape[1]).index_add_(0, view, rows)
+        return total / torch.bincount(view, minlength=len(present))[:, None].clamp_min(1)
 
 
 class Engine:

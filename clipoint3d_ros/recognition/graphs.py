@@ -114,17 +114,17 @@ class Recordings:
             return self._made[size](rows, present)
 
 
-def to_front(sequence: Tensor, present: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def to_front(sequence: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
     """Each view's tokens that are there, in their order, before those that are not, which are cut off where no view of
-    the pass needs them.
+    the pass needs them. Row by row, those that are there are `sequence[present]`.
 
     Args:
         sequence: (M, S, W). present: (M, S) bool.
 
     Returns:
-        (M, L, W); (M, L) bool, which of them are there; (M, L) int64, the places they had.
+        (M, L, W); (M, L) bool, which of them are there.
     """
     longest = int(present.sum(1).max())
     order = present.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :longest]
     rows = sequence.gather(1, order[..., None].expand(-1, -1, sequence.shape[2]))
-    return rows, present.gather(1, order), order
+    return rows, present.gather(1, order)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pytest
 
 pytest.importorskip("rclpy", reason="the replay needs ROS 2's Python packages (make setup)")
@@ -12,7 +9,6 @@ pytest.importorskip("vision_msgs.msg", reason="vision_msgs is not installed (mak
 
 from labelled import labelled_bag
 
-from clipoint3d_ros.evaluation import node_process
 from clipoint3d_ros.evaluation.bags import LabelledBag
 from clipoint3d_ros.evaluation.beside import Measured, measure, rows, table
 
@@ -31,10 +27,7 @@ def test_every_row_has_its_ratio_to_perception_alone():
 
 
 @pytest.mark.ros
-def test_a_bag_is_played_twice_a_turn_and_timed_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(node_process, "NODE", "stand_in_node")
-    paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+def test_a_bag_is_played_twice_a_turn_and_timed_once(tmp_path, stand_in):
     bag = LabelledBag(labelled_bag(tmp_path / "bag", [{"2": "box"}, {"3": "can"}, {"4": "box"}]))
     (alone,) = measure(bag, {}, {}, rounds=2, period_s=0.05, modes=["off"]).values()
     assert len(alone.latencies) == 2 * 3

@@ -28,18 +28,10 @@ from clipoint3d_ros.evaluation.scoring import score
 from clipoint3d_ros.nodes.detections import features_image
 from clipoint3d_ros.nodes.evidence import COLUMNS
 
-pytestmark = pytest.mark.ros
+pytestmark = [pytest.mark.ros, pytest.mark.usefixtures("stand_in")]
 
 CLASSES = ("box", "can", "mug")
 FRAMES = [{"2": "box", "3": "can"}, {"2": "can", "5": "can"}, {"4": "box"}, {"7": "can", "8": "mug"}]
-
-
-@pytest.fixture(autouse=True)
-def stand_in(monkeypatch):
-    monkeypatch.setattr(node_process, "NODE", "stand_in_node")
-    paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
-    return lambda behaviour: monkeypatch.setenv("STAND_IN", behaviour)
 
 
 def bag_of(tmp_path, frames=FRAMES, name="bag", **keys):

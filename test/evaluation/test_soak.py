@@ -4,7 +4,6 @@ import os
 import signal
 import threading
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
@@ -13,23 +12,15 @@ pytest.importorskip("vision_msgs.msg", reason="the replay needs vision_msgs (mak
 
 from labelled import labelled_bag
 
-from clipoint3d_ros.evaluation import node_process, soak
+from clipoint3d_ros.evaluation import soak
 from clipoint3d_ros.evaluation.bags import SECOND, BagError, LabelledBag, Topics
 from clipoint3d_ros.evaluation.long_run import figures
 from clipoint3d_ros.evaluation.replay import ReplayConfig
 from clipoint3d_ros.evaluation.soak import SoakConfig
 
-pytestmark = pytest.mark.ros
+pytestmark = [pytest.mark.ros, pytest.mark.usefixtures("stand_in")]
 SECONDS = 1 / 3600  # hours
 FRAMES = [{"2": "box"}, {"3": "can"}, {"4": "box"}, {"5": "can"}]
-
-
-@pytest.fixture(autouse=True)
-def stand_in(monkeypatch):
-    monkeypatch.setattr(node_process, "NODE", "stand_in_node")
-    paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
-    return lambda behaviour: monkeypatch.setenv("STAND_IN", behaviour)
 
 
 @pytest.fixture

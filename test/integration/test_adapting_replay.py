@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("rclpy", reason="the replay needs ROS 2's Python packages (make setup)")
 pytest.importorskip("vision_msgs.msg", reason="the replay needs vision_msgs (make setup)")
 
-from sharp_model import blocks, keep_reference, sharp_model
+from sharp_model import blocks, keep_reference
 
 from clipoint3d_ros.cli import main
 from clipoint3d_ros.evaluation.bag_writer import BagWriter
@@ -19,11 +19,6 @@ from clipoint3d_ros.evaluation.bags import SECOND, Topics, TrueObject
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 FRAMES, OBJECTS, APART_S = 5, 20, 3  # seconds: longer than a track is kept, so that every frame has new objects
-
-
-@pytest.fixture(scope="module")
-def sharp(tmp_path_factory):
-    return sharp_model(tmp_path_factory.mktemp("models") / "sharp")
 
 
 @pytest.fixture

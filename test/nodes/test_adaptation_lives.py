@@ -17,7 +17,7 @@ pytest.importorskip("vision_msgs.msg", reason="vision_msgs is not installed")
 from adapting import OBJECTS, Beside
 from lives import Lives
 from peer import DOMAIN, Peer, perception_nodes, transports
-from sharp_model import keep_reference, sharp_model
+from sharp_model import keep_reference
 
 from clipoint3d_ros.adaptation.memory import Memory
 from clipoint3d_ros.adaptation.store import Store
@@ -30,11 +30,6 @@ pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
 LIVES = 50
 DURING_WRITES = 10  # of these, at least, end while something is being written
-
-
-@pytest.fixture(scope="module")
-def sharp(tmp_path_factory):
-    return sharp_model(tmp_path_factory.mktemp("models") / "sharp")
 
 
 @pytest.fixture

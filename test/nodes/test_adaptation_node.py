@@ -15,60 +15,17 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 pytest.importorskip("vision_msgs.msg", reason="vision_msgs is not installed")
 
 from adapting import OBJECTS, adaptation_nodes, frame
-from peer import perception_nodes
-from sharp_model import sharp_model
 
 from clipoint3d_ros.adaptation.memory import Memory
 from clipoint3d_ros.clip.backbone import load_backbone
 from clipoint3d_ros.clip.bundle import load_bundle, read_meta
-from clipoint3d_ros.nodes import adapting as room
-from clipoint3d_ros.nodes import lifecycle
 
-pytestmark = pytest.mark.ros
-
-
-@pytest.fixture(autouse=True)
-def quick_ticks(monkeypatch):
-    """Nodes made here tell of themselves five times a second."""
-    monkeypatch.setattr(lifecycle, "TICK_S", 0.2)
-
-
-@pytest.fixture(scope="module")
-def sharp(tmp_path_factory):
-    return sharp_model(tmp_path_factory.mktemp("models") / "sharp")
+pytestmark = [pytest.mark.ros, pytest.mark.usefixtures("quick_ticks")]
 
 
 @pytest.fixture(scope="module")
 def backbone(sharp):
     return load_backbone(sharp.backbone, device="cpu")
-
-
-@pytest.fixture
-def reference(sharp, monkeypatch):
-    """Lets a test put another reference in place of the source's."""
-
-    def become(reference):
-        monkeypatch.setattr(room, "kept_reference", lambda *_: reference)
-
-    become(sharp.reference)
-    return become
-
-
-@pytest.fixture
-def perceive(sharp):
-    with perception_nodes() as run:
-        yield lambda **more: run(
-            **({"backbone": sharp.backbone, "device": "cpu", "classes": list(sharp.classes)} | more)
-        )
-
-
-@pytest.fixture
-def adapt(sharp, reference, tmp_path):
-    """Starts a companion whose folders are the test's own."""
-    own = {"backbone": sharp.backbone, "classes": list(sharp.classes), "live_folder": str(tmp_path / "live"),
-           "state_folder": str(tmp_path / "state")}  # fmt: skip
-    with adaptation_nodes() as run:
-        yield lambda peer, **more: run(peer, **(own | more))
 
 
 def bundles(tmp_path, where="live"):

@@ -13,10 +13,10 @@ from clouds_made import scene
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 pytest.importorskip("vision_msgs.msg", reason="vision_msgs is not installed")
 
-from peer import labels, perception_nodes
+from peer import labels
 from stand_in import StandIn
 
-from clipoint3d_ros.nodes import lifecycle, perception_node
+from clipoint3d_ros.nodes import lifecycle
 
 pytestmark = pytest.mark.ros
 
@@ -25,13 +25,10 @@ BOTH = {"5": "can", "9": "book"}
 
 
 @pytest.fixture
-def start(monkeypatch):
+def start(start, monkeypatch):
     """Starts nodes that tell of themselves ten times a second."""
-    monkeypatch.setattr(perception_node, "Classifier", StandIn)
-    monkeypatch.setattr(StandIn, "delay_s", 0.0)
     monkeypatch.setattr(lifecycle, "TICK_S", 0.1)
-    with perception_nodes() as run:
-        yield run
+    return start
 
 
 @pytest.fixture

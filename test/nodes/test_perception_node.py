@@ -18,7 +18,7 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 pytest.importorskip("vision_msgs.msg", reason="vision_msgs is not installed")
 
 import rclpy
-from peer import DOMAIN, OUTPUTS, labels, perception_nodes, transports
+from peer import DOMAIN, OUTPUTS, labels, transports
 from rclpy.context import Context
 from rclpy.parameter import Parameter
 from stand_in import StandIn
@@ -28,15 +28,6 @@ from clipoint3d_ros.nodes.evidence import COLUMNS, read_rows
 from clipoint3d_ros.nodes.pointcloud import write_cloud
 
 pytestmark = pytest.mark.ros
-
-
-@pytest.fixture
-def start(monkeypatch):
-    """Starts nodes with given parameters, each with a peer; ends them after the test."""
-    monkeypatch.setattr(perception_node, "Classifier", StandIn)
-    monkeypatch.setattr(StandIn, "delay_s", 0.0)
-    with perception_nodes() as run:
-        yield run
 
 
 def nothing_labelled():

@@ -15,29 +15,18 @@ pytest.importorskip("vision_msgs.msg", reason="vision_msgs is not installed")
 
 from adapting import OBJECTS, adaptation_nodes
 from peer import perception_nodes
-from sharp_model import blocks, sharp_model
+from sharp_model import blocks
 
 from clipoint3d_ros.clip.backbone import load_backbone
 from clipoint3d_ros.clip.bundle import load_bundle
-from clipoint3d_ros.nodes import lifecycle
 
-pytestmark = [pytest.mark.ros, pytest.mark.usefixtures("quick_probes")]
+pytestmark = [pytest.mark.ros, pytest.mark.usefixtures("quick_probes", "quick_ticks")]
 
 RECIPE = """
 network: {variant: V, tuning: lora, rank: 2, alpha: 4.0, context: 0}
 training: {objects: 2, views: 1, patches: 8, points: 64, scans: 1, warmup: 1, learning_rate: 0.0001, steps: 1000}
 """
 BURST = 3
-
-
-@pytest.fixture(autouse=True)
-def quick_ticks(monkeypatch):
-    monkeypatch.setattr(lifecycle, "TICK_S", 0.2)
-
-
-@pytest.fixture(scope="module")
-def sharp(tmp_path_factory):
-    return sharp_model(tmp_path_factory.mktemp("models") / "sharp")
 
 
 @pytest.fixture(scope="module")

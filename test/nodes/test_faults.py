@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import random
-import sys
 import time
 from contextlib import closing
 from pathlib import Path
@@ -19,74 +18,33 @@ import pytest
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 pytest.importorskip("vision_msgs.msg", reason="vision_msgs is not installed")
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "nodes"))  # the other side of the wire lives there
-
 import torch
-from adapting import APART_S, OBJECTS, adaptation_nodes, frame, told
+from adapting import APART_S, OBJECTS, frame, told
 from clouds_made import image_scene, scene
 from lives import Lives
-from peer import DOMAIN, Peer, perception_nodes, transports
-from sharp_model import sharp_model
+from peer import DOMAIN, Peer, transports
 from stand_in import StandIn
 
 from clipoint3d_ros.clip import bundle
 from clipoint3d_ros.clip.backbone import load_backbone
 from clipoint3d_ros.clip.bundle import load_bundle
 from clipoint3d_ros.evaluation.node_process import NODE, Graph
-from clipoint3d_ros.nodes import adapting as room
-from clipoint3d_ros.nodes import lifecycle, perception_node
 from clipoint3d_ros.nodes.hardware import hardware
 from clipoint3d_ros.recognition.engine import ServedTower
 
-pytestmark = pytest.mark.ros
+pytestmark = [pytest.mark.ros, pytest.mark.usefixtures("quick_ticks")]
 
 OK, WARN, ERROR = b"\x00", b"\x01", b"\x02"
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
 
-@pytest.fixture(autouse=True)
-def quick_ticks(monkeypatch):
-    monkeypatch.setattr(lifecycle, "TICK_S", 0.2)
-
-
-@pytest.fixture(scope="module")
-def sharp(tmp_path_factory):
-    return sharp_model(tmp_path_factory.mktemp("models") / "sharp")
-
-
-@pytest.fixture
-def perceive(sharp):
-    with perception_nodes() as run:
-        yield lambda **more: run(
-            **({"backbone": sharp.backbone, "device": "cpu", "classes": list(sharp.classes)} | more)
-        )
-
-
-@pytest.fixture
-def adapt(sharp, monkeypatch, tmp_path):
-    monkeypatch.setattr(room, "kept_reference", lambda *_: sharp.reference)
-    own = {"backbone": sharp.backbone, "classes": list(sharp.classes), "live_folder": str(tmp_path / "live"),
-           "state_folder": str(tmp_path / "state")}  # fmt: skip
-    with adaptation_nodes() as run:
-        yield lambda peer, **more: run(peer, **(own | more))
-
-
-@pytest.fixture
-def simple(monkeypatch):
-    """Starts perception nodes with a classifier that needs no model."""
-    monkeypatch.setattr(perception_node, "Classifier", StandIn)
-    monkeypatch.setattr(StandIn, "delay_s", 0.0)
-    with perception_nodes() as run:
-        yield run
-
-
 # A publisher that floods
 
 
-def test_a_flood_of_clouds_is_answered_by_the_newest_and_takes_no_memory(simple):
+def test_a_flood_of_clouds_is_answered_by_the_newest_and_takes_no_memory(start):
     """Two hundred clouds of a quarter of a camera's size a second, to a node that answers twenty."""
     seconds, rate, cloud = 4.0, 200, image_scene(240, 320)
-    peer = simple(reuse_still=True, fuse_tracks=True)
+    peer = start(reuse_still=True, fuse_tracks=True)
     StandIn.delay_s = 0.05
     peer.send(cloud, 1)
     peer.answer(1)
@@ -205,8 +163,8 @@ def _ask(peer, sec):
 # Clocks that jump
 
 
-def test_stamps_that_jump_back_and_far_forth_are_all_answered(simple):
-    peer = simple(fuse_tracks=True, reuse_still=True)
+def test_stamps_that_jump_back_and_far_forth_are_all_answered(start):
+    peer = start(fuse_tracks=True, reuse_still=True)
     stamps = [100, 101, 2**31 - 1, 102, 103, 0, 1, 2**30, 104]
     for number, sec in enumerate(stamps, start=1):
         peer.send(scene(), sec, nanosec=number)
