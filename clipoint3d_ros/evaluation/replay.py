@@ -140,7 +140,7 @@ def robot(
         probe = probe_cloud(parameters)
         sensor.find(node, probe, config.start_timeout)
         if beside is not None:
-            sensor.find_companion(beside, probe, config.start_timeout)
+            sensor.find_companion(beside, node, probe, config.start_timeout)
         yield Robot(graph, sensor, node, beside)
 
 
@@ -254,16 +254,20 @@ class Sensor:
                 self._sent.setdefault(_PROBE, time.monotonic())
                 self._points.publish(probe)
 
-    def find_companion(self, node: NodeProcess, probe: PointCloud2, timeout: float) -> None:
+    def find_companion(self, node: NodeProcess, perception: NodeProcess, probe: PointCloud2, timeout: float) -> None:
         """Return once the adaptation node has been through a blank cloud's answer: it hears all parts of one."""
         deadline = time.monotonic() + timeout
         while not self._is_through(_PROBE, 0.5):
             node.check()
+            perception.check()
             self._points.publish(probe)
             if node.failed():
                 raise ReplayError(f"the adaptation node cannot configure; {node.last_words()}")
             if time.monotonic() > deadline:
-                raise ReplayError(f"the adaptation node is not listening after {timeout:g} s; {node.abort()}")
+                raise ReplayError(
+                    f"the adaptation node is not listening after {timeout:g} s; {node.abort()}\nperception, beside it: "
+                    f"{perception.abort()}"
+                )
 
     def await_learning(self, stamp: int, timeout: float) -> bool:
         """Whether the adaptation node was through with a frame within `timeout` seconds; at once without that node."""

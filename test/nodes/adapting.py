@@ -23,6 +23,8 @@ from clipoint3d_ros.nodes.adaptation_node import AdaptationNode
 from clipoint3d_ros.nodes.pointcloud import write_cloud
 
 OBJECTS = 20  # in a frame; 15 of their tracks are learned from
+BLANK = {"x": np.full(1, np.nan, np.float32), "y": np.zeros(1, np.float32), "z": np.zeros(1, np.float32),
+         "instance_id": np.full(1, 2, np.uint32)}  # fmt: skip
 APART_S = 10  # seconds between frames: every object is another track then
 
 
@@ -59,7 +61,8 @@ class Beside:
         self.peer.wait(lambda: node.count_subscribers(f"{base}/output/evidence"), seconds, "the companion listening")
         self.peer.wait(lambda: node.count_publishers(f"{self.base}/output/learned"), what="its publisher")
         if ours is None or theirs is None:
-            time.sleep(0.3)
+            # Of another process nobody here sees what is matched: a blank cloud goes the whole way.
+            self.peer.wait(self._hears_a_blank, seconds, "a blank cloud, heard of by the companion")
             return
         self.peer.wait(lambda: len(ours._inputs) > len(ours._parts), what="all its inputs")
         self.peer.wait(lambda: all(each.get_publisher_count() for each in ours._inputs), what="matched inputs")
@@ -71,6 +74,13 @@ class Beside:
             ),
             what="matched outputs",
         )
+
+    def _hears_a_blank(self):
+        before, end = len(self.learned), time.monotonic() + 0.5
+        self.peer.send(write_cloud(BLANK), 0)
+        while len(self.learned) == before and time.monotonic() < end:
+            time.sleep(0.01)
+        return len(self.learned) > before
 
     def show(self, sec=None, seed=0):
         """Send a frame, by default of objects of other tracks; (answer, the frozen model's) once it is learned from."""
