@@ -5,7 +5,12 @@ _venv="$(readlink -f "$_root/.venv")"
 export VIRTUAL_ENV="$_venv" PATH="$_root/env/bin:$_venv/bin:$PATH"
 export PYTHONPATH="$_root${PYTHONPATH:+:$PYTHONPATH}"
 # Best-effort clouds of some megabytes are lost whole with Fast DDS's default transports.
-export FASTDDS_BUILTIN_TRANSPORTS="${FASTDDS_BUILTIN_TRANSPORTS:-LARGE_DATA}"
+if [ -z "${FASTDDS_BUILTIN_TRANSPORTS:-}${FASTDDS_DEFAULT_PROFILES_FILE:-}${FASTRTPS_DEFAULT_PROFILES_FILE:-}" ]; then
+    case "${ROS_DISTRO:-}" in
+        humble | iron | jazzy) export FASTRTPS_DEFAULT_PROFILES_FILE="$_root/config/fastdds_large_clouds.xml" ;;
+        *) export FASTDDS_DEFAULT_PROFILES_FILE="$_root/config/fastdds_large_clouds.xml" ;;
+    esac
+fi
 if [ -d "$_venv/share/ament_index" ]; then
     export AMENT_PREFIX_PATH="$_venv${AMENT_PREFIX_PATH:+:$AMENT_PREFIX_PATH}"
     # Set by the ROS wheels in a running Python; inherited from another environment it would name that one's libraries.

@@ -7,10 +7,12 @@
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
-from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJoinSubstitution
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
+
+from clipoint3d_ros.nodes.transports import large_clouds
 
 SHARE = FindPackageShare("clipoint3d_ros")
 SWITCH = ["true", "false"]
@@ -179,8 +181,6 @@ def rviz(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 def generate_launch_description() -> LaunchDescription:
     """What `ros2 launch` runs."""
     # A best-effort subscriber hears nothing of clouds of some megabytes with Fast DDS's default transports;
-    # the publisher needs the same setting. A value that the user has set stays.
-    transports = SetEnvironmentVariable(
-        "FASTDDS_BUILTIN_TRANSPORTS", EnvironmentVariable("FASTDDS_BUILTIN_TRANSPORTS", default_value="LARGE_DATA")
-    )
-    return LaunchDescription([*ARGUMENTS, transports, OpaqueFunction(function=nodes), OpaqueFunction(function=rviz)])
+    # the publisher needs the same setting. What the user has chosen stays.
+    transports = [SetEnvironmentVariable(name, value) for name, value in large_clouds().items()]
+    return LaunchDescription([*ARGUMENTS, *transports, OpaqueFunction(function=nodes), OpaqueFunction(function=rviz)])

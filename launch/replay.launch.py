@@ -9,9 +9,11 @@ in `namespace`, in this shell's ROS domain, where RViz and others see them.
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction, SetEnvironmentVariable, Shutdown
-from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJoinSubstitution
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.substitutions import ExecutableInPackage, FindPackageShare
+
+from clipoint3d_ros.nodes.transports import large_clouds
 
 SHARE = FindPackageShare("clipoint3d_ros")
 SWITCH = ["true", "false"]
@@ -134,7 +136,5 @@ def rviz(space: str, frame: str) -> Node:
 def generate_launch_description() -> LaunchDescription:
     """What `ros2 launch` runs."""
     # As in perception.launch.py: RViz, a best-effort subscriber, hears nothing of large clouds without it.
-    transports = SetEnvironmentVariable(
-        "FASTDDS_BUILTIN_TRANSPORTS", EnvironmentVariable("FASTDDS_BUILTIN_TRANSPORTS", default_value="LARGE_DATA")
-    )
-    return LaunchDescription([*ARGUMENTS, transports, OpaqueFunction(function=played)])
+    transports = [SetEnvironmentVariable(name, value) for name, value in large_clouds().items()]
+    return LaunchDescription([*ARGUMENTS, *transports, OpaqueFunction(function=played)])

@@ -7,6 +7,8 @@ import os
 import pytest
 from launch_files import launch_file
 
+from clipoint3d_ros.nodes import transports
+
 ARGUMENTS = {
     "input",
     "segmenter",
@@ -18,7 +20,6 @@ ARGUMENTS = {
     "autostart",
     "device",
 }
-TRANSPORTS = "FASTDDS_BUILTIN_TRANSPORTS"
 
 pytest.importorskip("launch.actions", reason="launch is not installed: it comes with a ROS 2 installation")
 pytest.importorskip("launch_ros.actions", reason="launch_ros is not installed: it comes with a ROS 2 installation")
@@ -114,18 +115,21 @@ def test_a_segmenter_takes_the_input_and_perception_takes_what_it_says(module, c
     assert remapped(node) == {"~/input/points": "segmenter/output/segments"}
 
 
-@pytest.mark.parametrize(("before", "after"), [(None, "LARGE_DATA"), ("UDPv4", "UDPv4")])
-def test_transports_are_set_unless_the_user_has_set_them(module, monkeypatch, before, after):
-    monkeypatch.delenv(TRANSPORTS, raising=False)
-    if before:
-        monkeypatch.setenv(TRANSPORTS, before)
+@pytest.mark.parametrize("chosen", [None, "UDPv4"])
+def test_transports_are_set_unless_the_user_has_chosen(module, monkeypatch, chosen):
+    for name in transports.CHOICES:
+        monkeypatch.delenv(name, raising=False)
+    if chosen:
+        monkeypatch.setenv(transports.BUILTIN, chosen)
     context = launch.LaunchContext()
-    for action in module.generate_launch_description().entities:
-        if isinstance(action, launch.actions.SetEnvironmentVariable):
-            action.execute(context)
-    value = os.environ[TRANSPORTS]
-    monkeypatch.delenv(TRANSPORTS)
-    assert value == after
+    actions = module.generate_launch_description().entities
+    set_here = [action for action in actions if isinstance(action, launch.actions.SetEnvironmentVariable)]
+    for action in set_here:
+        action.execute(context)
+    profile = os.environ.get(transports.variable(), "")
+    monkeypatch.delenv(transports.variable(), raising=False)
+    assert profile.endswith(transports.PROFILE) is not bool(chosen)
+    assert bool(set_here) is not bool(chosen)
 
 
 def test_rviz_is_led_to_the_topics_there_are(module, context):

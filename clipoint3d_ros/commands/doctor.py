@@ -23,6 +23,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+from clipoint3d_ros.nodes import transports
 from clipoint3d_ros.resources import EMBEDDED, PACKAGE, asset, config_file
 
 SUMMARY = (
@@ -357,19 +358,29 @@ def _messages(distro: str) -> Iterator[Row]:
 
 
 def _transports() -> Row:
-    name = "FASTDDS_BUILTIN_TRANSPORTS"
-    value = os.environ.get(name, "")
-    if value.startswith("LARGE_DATA"):
-        return Row(name, OK, value, scope=ROS)
+    name, file = transports.variable(), os.environ.get(transports.variable(), "")
+    if file:
+        if not Path(file).is_file():
+            return Row(name, NOTE, f"{file}, which is not there", "name a file that is", ROS)
+        advice = "" if Path(file).name == transports.PROFILE else f"{transports.PROFILE} of config carries large clouds"
+        return Row(name, NOTE if advice else OK, file, advice, ROS)
     advice = (
-        f"export {name}=LARGE_DATA for the camera's driver and the node alike: with other transports a best-effort "
-        "subscriber can lose every cloud of some megabytes; the launch file and 'evaluate' set it themselves"
+        f"export {name}=.../{transports.PROFILE} (in this package's config folder) for the camera's driver: with other "
+        "transports a best-effort subscriber can lose every cloud of some megabytes; the launch file and 'evaluate' "
+        "set it for the nodes themselves"
     )
-    return Row(name, NOTE, value or "not set", advice, ROS)
+    chosen = os.environ.get(transports.BUILTIN, "")
+    if chosen.startswith("LARGE_DATA"):
+        advice = (
+            f"with it nodes started at once sometimes never find each other; unset {transports.BUILTIN}, and {advice}"
+        )
+    return Row(transports.BUILTIN if chosen else name, NOTE, chosen or "not set", advice, ROS)
 
 
 def _discovery() -> Iterator[Row]:
     """LARGE_DATA needs the subnet: with discovery kept to this machine 6 of 30 clouds of 5 MB arrived, against 30."""
+    if not os.environ.get(transports.BUILTIN, "").startswith("LARGE_DATA"):
+        return
     name = "ROS_AUTOMATIC_DISCOVERY_RANGE"
     if os.environ.get(name, "").upper() == "LOCALHOST":
         advice = f"export {name}=SUBNET (and a ROS_DOMAIN_ID of your own): kept to this machine, large clouds are lost"
@@ -379,11 +390,6 @@ def _discovery() -> Iterator[Row]:
         yield Row(
             name, NOTE, os.environ[name], f"unset {name}: it keeps discovery to this machine, with the same loss", ROS
         )
-    for name in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
-        if file := os.environ.get(name):
-            found = file if Path(file).is_file() else f"{file}, which is not there"
-            advice = "transports it names go before FASTDDS_BUILTIN_TRANSPORTS: try without it if clouds are lost"
-            yield Row(name, NOTE, found, advice, ROS)
 
 
 def _receive_buffer() -> Iterator[Row]:

@@ -129,8 +129,8 @@ def robot(
     """
     graph = Graph.seen_by_others(config.namespace) if config.namespace else Graph()
     bundled, adapting = frozen and bool(parameters.get("bundle")), frozen and config.adapt != "off"
-    # The node is left first: Fast DDS 3.2 with LARGE_DATA may wait for ever for an open TCP channel when a participant
-    # is destroyed. A node that does ends itself by an alarm; once it is gone its channels are closed for our end.
+    # The node is left first: Fast DDS 3.2 with LARGE_DATA, where that was chosen, may wait for ever for an open TCP
+    # channel when a participant is destroyed. A node ends itself by an alarm, and its channels are closed for our end.
     with (
         environment(graph.environment()),
         sensing(graph, bundled, adapting) as sensor,

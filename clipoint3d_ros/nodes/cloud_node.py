@@ -26,6 +26,7 @@ from clipoint3d_ros.nodes.lifecycle import RELIABLE, Lifecycle, sentence
 from clipoint3d_ros.nodes.node_config import CloudNodeConfig
 from clipoint3d_ros.nodes.stamps import Frame, Watch, nanoseconds
 from clipoint3d_ros.nodes.transforms import Transforms, fitting
+from clipoint3d_ros.nodes.transports import PROFILE, variable
 
 Config = TypeVar("Config", bound=CloudNodeConfig)
 
@@ -180,8 +181,8 @@ class CloudNode(Lifecycle[Config]):
             return ""
         return (
             f"{publishers} publisher(s) on {self._points_topic}, but no cloud for {silent_s:.0f} s: large "
-            "clouds are lost over Fast DDS's default transports; set FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA for "
-            "publisher and node alike, and leave ROS_AUTOMATIC_DISCOVERY_RANGE at SUBNET (LOCALHOST loses them too)"
+            f"clouds are lost over Fast DDS's default transports; set {variable()}=.../{PROFILE}, a file of this "
+            "package's config folder, for the publisher as for this node"
         )
 
     def _troubles(self) -> dict[str, str]:

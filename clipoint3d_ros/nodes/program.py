@@ -121,8 +121,9 @@ def _ask_once() -> None:
 def end_within(seconds: int) -> None:
     """Let the operating system end the process if it has not ended by then.
 
-    Fast DDS 3.2 with LARGE_DATA may wait for ever for a TCP channel when its participant is destroyed, and does so
-    holding the interpreter's lock, so that nothing in Python could end it. All of ours is finished by then.
+    Fast DDS 3.2 with LARGE_DATA, where that was chosen, may wait for ever for a TCP channel when its participant is
+    destroyed, and does so holding the interpreter's lock, so that nothing in Python could end it. All of ours is
+    finished by then.
     """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGALRM, signal.SIG_DFL)

@@ -10,9 +10,8 @@ import pytest
 
 from clipoint3d_ros import cli
 from clipoint3d_ros.commands import doctor
-from clipoint3d_ros.resources import EMBEDDED
-
-ENVIRONMENT = "FASTDDS_BUILTIN_TRANSPORTS"
+from clipoint3d_ros.nodes import transports
+from clipoint3d_ros.resources import EMBEDDED, config_file
 
 
 @pytest.fixture
@@ -77,15 +76,22 @@ def test_every_message_package_is_usable():
 def test_transports_that_lose_clouds_are_noted(monkeypatch):
     pytest.importorskip("rclpy")
     monkeypatch.setattr(doctor, "_middleware", lambda: "rmw_fastrtps_cpp")
-    monkeypatch.delenv(ENVIRONMENT, raising=False)
-    assert states()[ENVIRONMENT] == doctor.NOTE
-    monkeypatch.setenv(ENVIRONMENT, "LARGE_DATA")
-    assert states()[ENVIRONMENT] == doctor.OK
+    for choice in transports.CHOICES:
+        monkeypatch.delenv(choice, raising=False)
+    name = transports.variable()
+    assert states()[name] == doctor.NOTE
+    monkeypatch.setenv(transports.BUILTIN, "LARGE_DATA")
+    assert "never find each other" in row_of(transports.BUILTIN, doctor.examine()).advice
+    monkeypatch.setenv(name, "/no/such.xml")
+    assert "not there" in row_of(name, doctor.examine()).found
+    monkeypatch.setenv(name, str(config_file(transports.PROFILE)))
+    assert states()[name] == doctor.OK
 
 
 def test_discovery_that_loses_clouds_is_noted(monkeypatch):
     pytest.importorskip("rclpy")
     monkeypatch.setattr(doctor, "_middleware", lambda: "rmw_fastrtps_cpp")
+    monkeypatch.setenv(transports.BUILTIN, "LARGE_DATA")
     name = "ROS_AUTOMATIC_DISCOVERY_RANGE"
     monkeypatch.setenv(name, "SUBNET")
     assert name not in states()
@@ -160,7 +166,7 @@ def test_other_middlewares_are_asked_for_the_system_s_buffer(monkeypatch):
     monkeypatch.setattr(doctor, "_middleware", lambda: "rmw_cyclonedds_cpp")
     found = states()
     assert "net.core.rmem_max" in found
-    assert ENVIRONMENT not in found
+    assert not {*transports.CHOICES} & found.keys()
 
 
 def row_of(part, rows):
@@ -194,14 +200,12 @@ def test_a_jetson_names_its_jetpack_and_a_slow_power_mode(tmp_path, monkeypatch)
     assert row.found.endswith("power mode 15W")
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("ROS_LOCALHOST_ONLY", "1"), ("FASTDDS_DEFAULT_PROFILES_FILE", "/no/such.xml")],
-)
-def test_settings_that_go_before_the_transports_are_noted(monkeypatch, name, value):
+def test_discovery_on_this_machine_only_is_noted(monkeypatch):
+    monkeypatch.setenv(transports.BUILTIN, "LARGE_DATA")
+    name = "ROS_LOCALHOST_ONLY"
     monkeypatch.delenv(name, raising=False)
     assert name not in {row.part for row in doctor._discovery()}
-    monkeypatch.setenv(name, value)
+    monkeypatch.setenv(name, "1")
     row = row_of(name, doctor._discovery())
     assert row.state == doctor.NOTE
     assert row.advice

@@ -27,6 +27,7 @@ from clipoint3d_ros.evaluation.replay import ReplayConfig, replay, sensing
 from clipoint3d_ros.evaluation.scoring import score
 from clipoint3d_ros.nodes.detections import features_image
 from clipoint3d_ros.nodes.evidence import COLUMNS
+from clipoint3d_ros.nodes.transports import CHOICES, variable
 
 pytestmark = [pytest.mark.ros, pytest.mark.usefixtures("stand_in")]
 
@@ -216,11 +217,12 @@ def test_the_node_ends_with_the_replay():
 
 def test_the_environment_is_as_before_afterwards(monkeypatch):
     monkeypatch.delenv("ROS_DOMAIN_ID", raising=False)
-    monkeypatch.setenv("FASTDDS_BUILTIN_TRANSPORTS", "UDPv4")
+    for name in CHOICES:
+        monkeypatch.delenv(name, raising=False)
     with environment(Graph().environment()):
-        assert os.environ["FASTDDS_BUILTIN_TRANSPORTS"] == "UDPv4", "transports that were chosen stay"
+        assert Path(os.environ[variable()]).is_file()
         assert 1 <= int(os.environ["ROS_DOMAIN_ID"]) <= 101
-    assert "ROS_DOMAIN_ID" not in os.environ
+    assert not {"ROS_DOMAIN_ID", *CHOICES} & os.environ.keys()
 
 
 def test_a_domain_in_use_is_not_chosen(monkeypatch):

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import defaultdict
 
+import pytest
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
@@ -27,10 +28,10 @@ from visualization_msgs.msg import MarkerArray
 
 from clipoint3d_ros.nodes.perception_node import PerceptionNode
 from clipoint3d_ros.nodes.pointcloud import cloud_message
+from clipoint3d_ros.nodes.transports import BUILTIN, CHOICES
 
 # One domain a process, so that test runs side by side do not hear each other; below 102 DDS's ports are safe.
 DOMAIN = 1 + os.getpid() % 100
-VARIABLE = "FASTDDS_BUILTIN_TRANSPORTS"
 OUTPUTS = {
     "detections": Detection3DArray,
     "frozen_detections": Detection3DArray,
@@ -48,19 +49,14 @@ LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL, relia
 def transports(name):
     """Fast DDS's transports for the participants made inside.
 
-    Within one process messages of any size go from hand to hand, so plain UDPv4 serves. Between processes big clouds
-    need LARGE_DATA, whose TCP channels (Fast DDS 3.2) sometimes wait for ever when a participant is destroyed: a
-    process that uses it must end without destroying its own (`os._exit`).
+    Within one process messages of any size go from hand to hand, so plain UDPv4 serves; between processes big clouds
+    need `nodes.transports`.
     """
-    before = os.environ.get(VARIABLE)
-    os.environ[VARIABLE] = name
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        for choice in CHOICES:
+            patch.delenv(choice, raising=False)
+        patch.setenv(BUILTIN, name)
         yield
-    finally:
-        if before is None:
-            del os.environ[VARIABLE]
-        else:
-            os.environ[VARIABLE] = before
 
 
 @contextlib.contextmanager

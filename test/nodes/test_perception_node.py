@@ -26,6 +26,7 @@ from stand_in import StandIn
 from clipoint3d_ros.nodes import perception_node
 from clipoint3d_ros.nodes.evidence import COLUMNS, read_rows
 from clipoint3d_ros.nodes.pointcloud import write_cloud
+from clipoint3d_ros.nodes.transports import PROFILE
 
 pytestmark = pytest.mark.ros
 
@@ -398,8 +399,8 @@ def test_announced_clouds_that_never_come_are_warned_of(start, capfd):
     time.sleep(2.5)
     rows = peer.diagnosis()
     assert rows["level"] == b"\x01"
-    assert "FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA" in rows["message"]
-    assert "FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA" in capfd.readouterr().err
+    assert PROFILE in rows["message"]
+    assert PROFILE in capfd.readouterr().err
 
 
 def test_parameters_carry_description_unit_and_range(start):
