@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -117,6 +118,12 @@ def _check_detections(message, allowed):
         assert all(0 <= score <= 1 for score in scores)
 
 
+def shared_memory(pid):
+    """The segments by which a process sends; not the ports, which it shares with others."""
+    maps = Path(f"/proc/{pid}/maps").read_text()
+    return {Path(file) for file in re.findall(r"/dev/shm/fastdds_[0-9a-f]{16}$", maps, re.MULTILINE)}
+
+
 def test_the_whole_way_between_two_processes(tmp_path, monkeypatch):
     """As a robot runs it: the node started as a program, with a file of parameters, and ended by a signal."""
     namespace, domain = f"two_{os.getpid()}", str(1 + (os.getpid() + 50) % 100)
@@ -143,11 +150,15 @@ def test_the_whole_way_between_two_processes(tmp_path, monkeypatch):
         said = subprocess.run(talk, env=environment, capture_output=True, text=True, timeout=240)
         assert said.returncode == 0, f"the other side failed: {said.stderr[-3000:]}"
         heard = json.loads(said.stdout.splitlines()[-1])
+        shared = shared_memory(node.pid)
     finally:
         node.send_signal(signal.SIGTERM)
         _, logged = node.communicate(timeout=30)
     assert node.returncode == 0, f"the node ended with {node.returncode}: {logged[-3000:]}"
     assert "Traceback" not in logged, logged
+    left = [file for file in shared if file.exists()]
+    assert shared, "it was to send by shared memory"
+    assert not left, f"the node ended and left {left}"
     assert heard["answered"] == heard["sent"], f"{heard['sent']} sent in step, {heard['answered']} answered"
     assert heard["ids"] == ["5", "9"]
     assert heard["after_malformed"], "after malformed clouds a good one was not answered"
