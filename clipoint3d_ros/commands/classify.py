@@ -32,7 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--up", **vector, default=(0.0, 0.0, 1.0), help="against gravity in the files' frame (0 0 1)")
     parser.add_argument("--viewpoint", **vector, help="where the sensor stood, metres in the files' frame")
     parser.add_argument(
-        "--unknown-below", type=float, default=0.0, metavar="P", help="best probability below which it is unknown"
+        "--unknown-below",
+        type=float,
+        default=0.0,
+        metavar="P",
+        help="unknown below this score of the best class: probability times that of being of any class",
     )
     parser.add_argument("--top", type=int, default=3, metavar="K", help="hypotheses shown (%(default)s)")
     parser.add_argument("--device", help="torch device (default: CUDA where there is one)")
