@@ -370,16 +370,20 @@ def _transports() -> Row:
         "set it for the nodes themselves"
     )
     chosen = os.environ.get(transports.BUILTIN, "")
-    if chosen.startswith("LARGE_DATA"):
+    if _by_large_data():
         advice = (
             f"with it nodes started at once sometimes never find each other; unset {transports.BUILTIN}, and {advice}"
         )
     return Row(transports.BUILTIN if chosen else name, NOTE, chosen or "not set", advice, ROS)
 
 
+def _by_large_data() -> bool:
+    return os.environ.get(transports.BUILTIN, "").startswith("LARGE_DATA")
+
+
 def _discovery() -> Iterator[Row]:
     """LARGE_DATA needs the subnet: with discovery kept to this machine 6 of 30 clouds of 5 MB arrived, against 30."""
-    if not os.environ.get(transports.BUILTIN, "").startswith("LARGE_DATA"):
+    if not _by_large_data():
         return
     name = "ROS_AUTOMATIC_DISCOVERY_RANGE"
     if os.environ.get(name, "").upper() == "LOCALHOST":
