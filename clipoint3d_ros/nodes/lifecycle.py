@@ -16,7 +16,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from clipoint3d_ros.nodes.diagnostics import Throttle
 from clipoint3d_ros.nodes.node_config import NodeConfig
-from clipoint3d_ros.nodes.parameters import ParameterError, declare
+from clipoint3d_ros.nodes.parameters import ParameterError, declare, misspelt
 from clipoint3d_ros.nodes.qos import publisher, subscription
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -35,6 +35,8 @@ class Lifecycle(LifecycleNode, Generic[Config]):
         """Raises ParameterError where an override cannot be used."""
         super().__init__(name, **options)
         self._config: Config = declare(self, config)
+        for each in misspelt(config, self._parameter_overrides):
+            self.get_logger().warning(each)
         self._throttle = Throttle()
         self._inputs: list[Any] = []
         self.add_on_set_parameters_callback(self._on_set)

@@ -9,6 +9,7 @@ YAML file. Parameters are declared with dynamic typing and typed here, because R
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import inspect
 import math
 import textwrap
@@ -136,6 +137,20 @@ def declare(node: Any, config: type[Config]) -> Config:
         except ParameterException as error:
             raise ParameterError(str(error)) from None
     return build(config, values)
+
+
+def misspelt(config: type[Config], names: Collection[str]) -> list[str]:
+    """A sentence each for names given at start that are nearly a parameter's, of which ROS itself says nothing.
+
+    Others are passed over: a file's `/**` speaks to every node, and most nodes lack some of its names.
+    """
+    fields = list(_fields(config))
+    near = {name: difflib.get_close_matches(name, fields, n=1, cutoff=0.8) for name in names if name not in fields}
+    return [
+        f"there is no parameter '{name}', its value is ignored; did you mean '{meant}'?"
+        for name, found in near.items()
+        for meant in found
+    ]
 
 
 def ros_value(value: Any) -> Any:

@@ -16,6 +16,7 @@ import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
 from clipoint3d_ros.nodes.parameters import ParameterError
+from clipoint3d_ros.nodes.transports import large_clouds
 
 EXIT_S = 10
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
@@ -33,6 +34,7 @@ def run(name: str, makers: Sequence[Callable[[], Any]], arguments: Sequence[str]
         The program's exit code.
     """
     keep_freed_memory()
+    os.environ.update(large_clouds())  # Fast DDS reads it when the first participant is made
     rclpy.init(args=list(arguments) if arguments is not None else None)
     running: list[tuple[Any, SingleThreadedExecutor]] = []
     try:

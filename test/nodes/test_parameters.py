@@ -12,6 +12,7 @@ from clipoint3d_ros.nodes.parameters import (
     build,
     changed,
     constraints,
+    misspelt,
     parameter,
     ros_value,
     table,
@@ -89,6 +90,13 @@ def test_a_field_that_is_not_live_changes_only_while_unconfigured():
 def test_a_parameter_is_never_removed():
     with pytest.raises(ParameterError, match="cannot be removed"):
         changed(Made(), {"ids": None}, configured=True)
+
+
+def test_a_misspelt_name_is_told_with_the_nearest_and_those_of_other_nodes_are_not():
+    others = ["use_sim_time", "qos_overrides./a.publisher.depth", "device"]
+    assert misspelt(Made, ["rate", "cuont", *others]) == [
+        "there is no parameter 'cuont', its value is ignored; did you mean 'count'?"
+    ]
 
 
 def test_no_names_are_an_empty_text_for_ros():

@@ -425,11 +425,18 @@ def test_a_program_with_an_unusable_parameter_ends_with_one_sentence():
     assert ended.stderr.strip() == "perception_node: 'top_k' is 'many'; it must be a whole number"
 
 
-def test_a_parameter_file_may_say_none_and_whole_numbers(tmp_path, monkeypatch):
+def test_a_parameter_file_may_say_none_and_whole_numbers_and_what_it_misspells_is_told(tmp_path, monkeypatch, capfd):
     """What ROS's own parser makes of empty lists and of 0 where 0.0 is meant must not stop the node."""
     monkeypatch.setattr(perception_node, "Classifier", StandIn)
     settings = tmp_path / "p.yaml"
-    lines = ["autostart: false", "ignore_instances: []", "viewpoint: []", "up: [0, 1, 0]", "unknown_below: 0"]
+    lines = [
+        "autostart: false",
+        "ignore_instances: []",
+        "viewpoint: []",
+        "up: [0, 1, 0]",
+        "unknown_below: 0",
+        "topk: 3",
+    ]
     settings.write_text("/**:\n  ros__parameters:\n" + "".join(f"    {line}\n" for line in lines))
     context = Context()
     with transports("UDPv4"):
@@ -443,6 +450,7 @@ def test_a_parameter_file_may_say_none_and_whole_numbers(tmp_path, monkeypatch):
     finally:
         node.destroy_node()
         rclpy.shutdown(context=context)
+    assert "there is no parameter 'topk', its value is ignored; did you mean 'top_k'?" in capfd.readouterr().err
 
 
 def test_no_attribute_of_ours_hides_one_of_rclpy_s():

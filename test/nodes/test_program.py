@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 
@@ -11,6 +12,8 @@ import pytest
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
 from clipoint3d_ros.nodes.program import forward_warnings
+from clipoint3d_ros.nodes.transports import BUILTIN, CHOICES, PROFILE
+from clipoint3d_ros.resources import config_file
 
 FAULTS = """
 import resource, sys
@@ -74,6 +77,26 @@ def test_a_context_that_a_signal_took_away_is_an_end_and_no_fault():
     assert done.returncode == 1
     assert done.stderr.count("Traceback") == 1
     assert "RuntimeError: a fault" in done.stderr
+
+
+TRANSPORTS = """
+import os
+from clipoint3d_ros.nodes.program import run
+from clipoint3d_ros.nodes.transports import variable
+
+def tell():
+    raise SystemExit(os.environ.get(variable(), "none"))
+
+run("tells", [tell], [])
+"""
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize(("chosen", "said"), [({}, str(config_file(PROFILE))), ({BUILTIN: "UDPv4"}, "none")])
+def test_a_node_started_by_hand_has_the_transports_of_large_clouds_unless_the_user_chose(chosen, said):
+    world = {name: value for name, value in os.environ.items() if name not in CHOICES} | chosen
+    done = subprocess.run([sys.executable, "-c", TRANSPORTS], env=world, capture_output=True, text=True, timeout=120)
+    assert done.stderr.split() == [said]
 
 
 class Logger:
