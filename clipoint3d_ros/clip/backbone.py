@@ -7,15 +7,20 @@ downloaded unless asked for.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import logging
+import socket
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
+import huggingface_hub
 import open_clip
 import torch
 import torch.nn.functional as F
@@ -281,8 +286,9 @@ def _load_folder(folder: Path, name: str, device: torch.device) -> Backbone:
 def _load_architecture(name: str, pretrained: str | None, device: torch.device, download: bool) -> Backbone:
     known = open_clip.list_models()
     if name not in known:
-        near = [m for m in known if m.lower().startswith(name.lower()[:5])][:12] or known[:12]
-        raise ValueError(f"open_clip has no backbone '{name}'; near it are {', '.join(near)}")
+        near = difflib.get_close_matches(name, EMBEDDED)
+        near = near or [m for m in known if m.lower().startswith(name.lower()[:5])][:12] or known[:12]
+        raise ValueError(f"there is no backbone '{name}' of open_clip or embedded here; near it are {', '.join(near)}")
     if not pretrained:
         offered = ", ".join(open_clip.list_pretrained_tags_by_model(name)[:8]) or "none"
         raise ValueError(f"backbone '{name}' needs 'pretrained': a checkpoint's path or a tag of open_clip ({offered})")
@@ -318,15 +324,28 @@ def _tagged_weights(name: str, tag: str, settings: dict, download: bool) -> Path
             f"the weights '{tag}' of {name} are not on this machine; fetch them once with "
             f"`clipoint3d classify --backbone {name} --pretrained {tag} --download FILE`, or give a checkpoint's path"
         )
+    _check_hub(name, tag, settings)
     return Path(tags.download_pretrained(settings))
 
 
-def _cached(settings: dict) -> Path | None:
-    from huggingface_hub import try_to_load_from_cache
+def _check_hub(name: str, tag: str, settings: dict) -> None:
+    """Without a network the hub's library tries for a minute before it says so."""
+    host = urlsplit(huggingface_hub.constants.ENDPOINT).hostname
+    if "https" in getproxies() or not settings.get("hf_hub"):
+        return  # a proxy finds names itself
+    try:
+        socket.getaddrinfo(host, 443)
+    except OSError as error:
+        raise MissingWeights(
+            f"the weights '{tag}' of {name} cannot be fetched: this machine does not find {host} ({error}); connect it,"
+            f" or fetch {settings['hf_hub'].rstrip('/')} elsewhere and give its file's path in the tag's place"
+        ) from None
 
+
+def _cached(settings: dict) -> Path | None:
     repository = settings.get("hf_hub", "").rstrip("/")
     for file in ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"):
-        found = try_to_load_from_cache(repository, file) if repository else None
+        found = huggingface_hub.try_to_load_from_cache(repository, file) if repository else None
         if isinstance(found, str):
             return Path(found)
     url = settings.get("url")

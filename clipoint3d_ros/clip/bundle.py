@@ -183,6 +183,7 @@ def read_meta(folder: str | Path) -> dict[str, Any]:
         raise BundleError(f"{path} has {path.stat().st_size} bytes; a bundle's description has at most {_LARGEST_META}")
     try:
         meta = json.loads(content.decode())
+        json.dumps(meta, ensure_ascii=False).encode()  # half a surrogate pair could not even be logged
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{path} is not JSON: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(meta, dict) or meta.get("format") != FORMAT:

@@ -6,7 +6,10 @@ import argparse
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from clipoint3d_ros.recognition.recognition import Recognition
 
 SUMMARY = "Label clouds or meshes on disk, one object a file."
 EXAMPLE = "clipoint3d classify mug.ply scan.pcd --classes config/classes/household.yaml --up 0 0 1"
@@ -44,6 +47,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    for path in args.files:
+        if not path.is_file():
+            raise FileNotFoundError(f"no file {path}")
+    if args.json and not args.json.absolute().parent.is_dir():
+        raise FileNotFoundError(
+            f"no folder {args.json.absolute().parent} to write {args.json.name} into; make it first"
+        )
+
     from tqdm import tqdm
 
     from clipoint3d_ros.datasets.files import read_points
@@ -65,8 +76,7 @@ def run(args: argparse.Namespace) -> int:
         found += classifier.classify(clouds[start : start + 32], args.up, args.viewpoint)
     width = max(len(str(path)) for path in args.files)
     for path, recognition in zip(args.files, found, strict=True):
-        hypotheses = ", ".join(f"{name} {score:.0%}" for name, score in recognition.top(args.top))
-        print(f"{path!s:<{width}}  {hypotheses}")
+        print(f"{path!s:<{width}}  {_words(recognition, args.top)}")
     if args.json:
         rows = [
             {
@@ -74,12 +84,20 @@ def run(args: argparse.Namespace) -> int:
                 "label": r.label,
                 "score": r.score,
                 "entropy": r.entropy,
+                "familiarity": r.familiarity,
                 "probabilities": dict(zip(r.classes, r.probabilities.tolist(), strict=True)),
             }
             for path, r in zip(args.files, found, strict=True)
         ]
         args.json.write_text(json.dumps({"classes": list(classifier.classes), "objects": rows}, indent=2) + "\n")
     return 0
+
+
+def _words(recognition: Recognition, count: int) -> str:
+    hypotheses = ", ".join(f"{name} {score:.0%}" for name, score in recognition.best(count))
+    if recognition.label in recognition.classes:
+        return hypotheses
+    return f"{recognition.label} {recognition.score:.0%}, else {hypotheses}"
 
 
 def given_classes(words: str | None) -> str | list[str] | None:

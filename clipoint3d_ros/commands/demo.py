@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ EXAMPLE = "clipoint3d demo --out demo_output"
 
 # Scenes no training has drawn: the pretraining's generators are seeded by triples, this one by one number.
 SEED = 2026
+NAME = "tabletop"  # of the scenes, numbered
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError(f"--shapes must be at least 0, but it is {args.shapes}")
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "objects").mkdir(exist_ok=True)
+    _remove_earlier(args.out)
     classifier = Classifier.load(device=args.device)
     every_view = classifier.with_config(ClassifierConfig(selection="all"))
     print(f"{classifier.name} on {classifier.device}, classes: {', '.join(classifier.classes)}\n")
@@ -57,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     scenes: list[Scene] = []
     rows: list[tuple[str, int, int, str, str, float]] = []
     for number in tqdm(range(args.scenes), desc="scenes", unit="scene"):
-        scene = simulate(f"tabletop{number + 1}", classifier.classes, rng, layout)
+        scene = simulate(f"{NAME}{number + 1}", classifier.classes, rng, layout)
         cloud = level_points(scene)
         objects = {key: cloud[(scene.instance == key) & (scene.depth > 0)] for key in scene.classes}
         answers = classifier.classify(list(objects.values()), up=(0, 0, 1), viewpoint=(0, 0, 0))
@@ -87,6 +90,20 @@ def run(args: argparse.Namespace) -> int:
     if not args.no_ros:
         return _replay(scenes, args.out)
     return 0
+
+
+def _remove_earlier(out: Path) -> None:
+    """An earlier demo's scenes, else taken for this one's where it had more; nothing of anybody else's."""
+    for pattern in (f"{NAME}[0-9]*.png", f"objects/{NAME}[0-9]*.npy", f"scenes/scenes/{NAME}[0-9]*.npz"):
+        for path in out.glob(pattern):
+            path.unlink()
+    listing = out / "scenes" / "scenes.json"
+    if listing.is_file():
+        others = {name: each for name, each in json.loads(listing.read_text()).items() if not name.startswith(NAME)}
+        if others:
+            listing.write_text(json.dumps(others))
+        else:
+            listing.unlink()
 
 
 def _write_shapes(folder: Path, classes: Sequence[str], count: int, seed: int) -> None:

@@ -30,7 +30,10 @@ def run(args: argparse.Namespace) -> int:
     only = args.only or "*"
     config = RecordConfig(rate=args.rate, topics=Topics(args.points_topic, args.truth_topic))
     names = scenes.scene_names(args.scenes, only)
-    stream = tqdm(scenes.read_scenes(args.scenes, only), total=len(names), unit="scene", desc="record")
-    count = record(args.out, stream, config)
+
+    def stream():  # begun once the bag may be written
+        yield from tqdm(scenes.read_scenes(args.scenes, only), total=len(names), unit="scene", desc="record")
+
+    count = record(args.out, stream(), config)
     print(f"{args.out}: {count} scenes at {config.rate:g} Hz on {args.points_topic}, truth on {args.truth_topic}")
     return 0

@@ -57,8 +57,10 @@ class Recognition:
 
     def top(self, k: int) -> list[tuple[str, float]]:
         """The k best hypotheses as (name, score), best first; an unknown object has the one, "unknown"."""
-        if self.label == UNKNOWN:
-            return [(UNKNOWN, self.score)]
+        return [(UNKNOWN, self.score)] if self.label == UNKNOWN else self.best(k)
+
+    def best(self, k: int) -> list[tuple[str, float]]:
+        """The k best classes as (name, score), best first, whether or not they reach the threshold."""
         order = np.argsort(-self.probabilities, kind="stable")[:k]
         certain = known(self.familiarity, self.share)
         return [(self.classes[i], float(self.probabilities[i] * certain)) for i in order]

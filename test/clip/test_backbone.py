@@ -106,6 +106,19 @@ def test_architecture_and_checkpoint(tmp_path, no_network):
     assert (ours - own).abs().max() < 1e-4, "without prompts and occupancy it is open_clip's own answer"
 
 
+def test_a_download_without_a_network_says_so_at_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("clipoint3d_ros.clip.backbone._cached", lambda settings: None)
+    monkeypatch.setattr("clipoint3d_ros.clip.backbone.getproxies", dict)
+
+    def nobody(host, port):
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", nobody)
+    with pytest.raises(MissingWeights, match=r"does not find huggingface.co .* fetch timm/vit_base.* elsewhere"):
+        load_backbone("ViT-B-16", "openai", download=True)
+
+
 def test_missing_weights_say_how_to_get_them_and_try_no_network(tmp_path, no_network, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -119,8 +132,10 @@ def test_missing_weights_say_how_to_get_them_and_try_no_network(tmp_path, no_net
         load_backbone(f"local-dir:{tmp_path}")
     with pytest.raises(ValueError, match="needs 'pretrained'"):
         load_backbone("ViT-B-16")
-    with pytest.raises(ValueError, match=r"no backbone 'ViT-B-17'; near it are .*ViT-B-16"):
+    with pytest.raises(ValueError, match=r"no backbone 'ViT-B-17' .*; near it are .*ViT-B-16"):
         load_backbone("ViT-B-17", "openai")
+    with pytest.raises(ValueError, match=r"no backbone 'clipoint-tiny' .*; near it are clipoint3d-tiny, cli"):
+        load_backbone("clipoint-tiny")
     with pytest.raises(ValueError, match="without a backbone"):
         load_backbone(None, "openai")
 

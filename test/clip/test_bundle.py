@@ -198,7 +198,7 @@ def test_views_of_another_projection_are_refused_naming_what_differs(bundle, bac
         (lambda m: m.update(parent=-1), "'parent' .* is -1; it is a version"),
         (lambda m: m.update(parent=10**4000), "'parent' .* is 1000"),
         (lambda m: m.update(template="{class} {description}" * 1000), "at most 300 printable"),
-        (lambda m: m.update(descriptions=[["half a \ud800"], [], []]), "printable"),
+        (lambda m: m.update(descriptions=[["half a \ud800"], [], []]), "surrogates not allowed"),
         (lambda m: m["network"].update(heads=7), "cannot be shared by 7 attention heads"),
         (lambda m: m["network"].update(context=10**6), "context must be 0 to 16"),
         (lambda m: m["network"].update(alpha=float("inf")), "is not finite"),
@@ -222,11 +222,12 @@ def test_a_spoilt_description_is_refused_naming_what_is_wrong(bundle, backbone, 
         ('{"format": 2', "is not JSON"),
         ("[" * 200_000, "is not JSON"),
         ('{"format": ' + "9" * 5000 + "}", "is not JSON"),
+        ('{"format": 2, "classes": ["\\ud800"]}', "is not JSON: .* surrogates not allowed"),
         ("[]", "format 'list'"),
         ("null", "format 'NoneType'"),
         ('{"format": 2, "training": "' + "x" * (5 << 20) + '"}', "a bundle's description has at most 4194304"),
     ],
-    ids=["empty", "cut", "deep", "long number", "list", "null", "huge"],
+    ids=["empty", "cut", "deep", "long number", "half a pair", "list", "null", "huge"],
 )
 def test_what_is_no_description_is_refused(bundle, backbone, text, said):
     (bundle / META_FILE).write_text(text)

@@ -46,6 +46,26 @@ def test_files_are_labelled_and_told_in_json(files, tmp_path, small_model_folder
         assert sum(entry["probabilities"].values()) == pytest.approx(1)
 
 
+def test_what_is_unknown_is_told_with_the_classes_it_is_likest(files, tmp_path, small_model_folder, capsys):
+    out = tmp_path / "out.json"
+    words = [*files, "--backbone", f"local-dir:{small_model_folder}", "--classes", "mug, box", "--unknown-below", "1"]
+    assert cli.main(["classify", *words, "--json", str(out)]) == 0
+    first = json.loads(out.read_text())["objects"][0]
+    best = max(first["probabilities"], key=first["probabilities"].get)
+    assert first["label"] == "unknown"
+    assert first["familiarity"] == 1, "of a model that does not judge it"
+    line = capsys.readouterr().out.splitlines()[0]
+    assert f"unknown {first['score']:.0%}, else {best} {first['probabilities'][best]:.0%}, " in line
+
+
+def test_files_are_looked_for_before_anything_is_loaded_or_fetched(files, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(Classifier, "load", lambda *_: pytest.fail("the model was loaded"))
+    assert cli.main(["classify", *files, "nowhere.ply", "--download"]) == 1
+    assert "no file nowhere.ply" in capsys.readouterr().err
+    assert cli.main(["classify", *files, "--json", str(tmp_path / "absent" / "out.json")]) == 1
+    assert f"no folder {tmp_path / 'absent'} to write out.json into" in capsys.readouterr().err
+
+
 @pytest.fixture
 def bundle(tmp_path, small_model_folder):
     return small_bundle(tmp_path / "adapter", load_backbone(f"local-dir:{small_model_folder}", device="cpu"))

@@ -8,6 +8,7 @@ from clipoint3d_ros.datasets import files, scenes
 
 
 def test_the_demo_prints_a_table_and_writes_pictures(tmp_path, capsys):
+    leave_an_earlier_demo(tmp_path)
     command = ["demo", "--scenes", "1", "--shapes", "2", "--no-ros", "--out", str(tmp_path)]
     assert cli.main(command) == 0
     printed = capsys.readouterr().out
@@ -20,8 +21,18 @@ def test_the_demo_prints_a_table_and_writes_pictures(tmp_path, capsys):
     check_what_tutorials_start_from(tmp_path)
 
 
+def leave_an_earlier_demo(folder):
+    """Of two scenes, as files that are there."""
+    (folder / "scenes" / "scenes").mkdir(parents=True)
+    (folder / "objects").mkdir()
+    for path in ("tabletop2.png", "objects/tabletop2_3_mug.npy", "scenes/scenes/tabletop2.npz"):
+        (folder / path).touch()
+    (folder / "scenes" / "scenes.json").write_text('{"tabletop1": {}, "tabletop2": {}}')
+
+
 def check_what_tutorials_start_from(folder):
     (scene,) = scenes.read_scenes(folder / "scenes")
+    assert sorted(path.name for path in folder.glob("*.png")) == ["tabletop1.png", "tabletop1_views.png"]
     saved = {path.name: files.read_points(path) for path in (folder / "objects").iterdir()}
     seen = {f"{scene.name}_{key}_{name}.npy" for key, name in scene.classes.items()}
     assert set(saved) == seen, "one cloud of every object"

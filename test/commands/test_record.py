@@ -30,6 +30,15 @@ def test_record_writes_levelled_clouds_with_matching_truth(tmp_path, capsys):
             np.testing.assert_allclose(known.size, high - low, atol=1e-6)
 
 
+def test_a_bag_that_is_there_is_left_before_any_scene_is_read(tmp_path, capsys):
+    scene_folder(tmp_path / "scenes")
+    (tmp_path / "bag").mkdir()
+    assert main(["record", "--scenes", str(tmp_path / "scenes"), str(tmp_path / "bag")]) == 1
+    said = capsys.readouterr().err
+    assert "exists already; remove it or choose another name" in said
+    assert "scene/s" not in said, "no progress of reading"
+
+
 def test_record_selects_scenes_rate_and_topics(tmp_path):
     scene_folder(tmp_path / "scenes", count=12)
     words = ["record", "--scenes", str(tmp_path / "scenes"), str(tmp_path / "bag")]
