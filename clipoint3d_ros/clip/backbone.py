@@ -11,6 +11,7 @@ import difflib
 import hashlib
 import json
 import logging
+import re
 import socket
 import threading
 from collections.abc import Sequence
@@ -33,6 +34,8 @@ from clipoint3d_ros.clip import tower
 from clipoint3d_ros.clip.size import install_size_token, size_prompts
 from clipoint3d_ros.clip.stem import install_stem
 from clipoint3d_ros.resources import EMBEDDED, asset
+
+_logger = logging.getLogger(__name__)
 
 LOCAL_DIR = "local-dir:"
 CONFIG_FILE = "open_clip_config.json"
@@ -149,6 +152,7 @@ class Backbone:
     def encode_sentences(self, sentences: Sequence[str]) -> Tensor:
         """Unit embeddings (K, D) float32 of sentences; each is encoded once in the backbone's life."""
         fresh = [s for s in dict.fromkeys(sentences) if s not in self._sentences]
+        self._tell_unmet(fresh)
         for start in range(0, len(fresh), 256):
             batch = fresh[start : start + 256]
             tokens = self.tokenizer(batch).to(self.device)
@@ -157,6 +161,23 @@ class Backbone:
         if not sentences:
             return torch.zeros(0, self.visual.output_dim, device=self.device)
         return torch.stack([self._sentences[s] for s in sentences])
+
+    def _tell_unmet(self, sentences: Sequence[str]) -> None:
+        """An embedded model's training met some hundred words; every other one is a zero vector and says nothing."""
+        if not sentences or not hasattr(self.model, "token_embedding") or not hasattr(self.tokenizer, "encode"):
+            return
+        blank = (self.model.token_embedding.weight == 0).all(1).tolist()
+        words = dict.fromkeys(word for sentence in sentences for word in re.findall(r"\w+", sentence))
+        unmet = [word for word in words if any(blank[token] for token in self.tokenizer.encode(word))]
+        if unmet:
+            more = f" and {len(unmet) - 8} more" if len(unmet) > 8 else ""
+            _logger.warning(
+                "%s never met the words %s%s, which say nothing to it: describe the class's shape in words of "
+                "config/classes/household.yaml, or name a pretrained CLIP",
+                self.name,
+                ", ".join(unmet[:8]),
+                more,
+            )
 
 
 _shared: dict[tuple[str | None, str | None, torch.device, str], Backbone] | None = None

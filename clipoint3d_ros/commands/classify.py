@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,9 +56,11 @@ def run(args: argparse.Namespace) -> int:
             f"no folder {args.json.absolute().parent} to write {args.json.name} into; make it first"
         )
 
+    import numpy as np
     from tqdm import tqdm
 
     from clipoint3d_ros.datasets.files import read_points
+    from clipoint3d_ros.geometry.clouds import doubtful_scale
     from clipoint3d_ros.recognition.classifier import Classifier
     from clipoint3d_ros.recognition.config import ClassifierConfig
 
@@ -71,6 +74,9 @@ def run(args: argparse.Namespace) -> int:
         args.download,
     )
     clouds = [read_points(path) for path in tqdm(args.files, desc="reading", unit="file", disable=len(args.files) < 20)]
+    for path, cloud in zip(args.files, clouds, strict=True):
+        if doubt := doubtful_scale(str(path), np.ptp(cloud, axis=0)):
+            print(f"clipoint3d classify: {doubt}", file=sys.stderr)
     found = []
     for start in tqdm(range(0, len(clouds), 32), desc="recognising", disable=len(clouds) <= 32):
         found += classifier.classify(clouds[start : start + 32], args.up, args.viewpoint)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 Vector = Sequence[float] | np.ndarray
 
+LARGEST_M = 20.0  # of an object that a robot recognises; a mug in millimetres is "a hundred metres" across
 FURTHEST_M = 1e9  # of a coordinate: no sensor measures further, and squares of float32 stay finite
 
 _DIRECTIONS = 24  # of the footprint's rectangle that are tried, over a quarter turn
@@ -51,6 +52,21 @@ def finite_points(points: np.ndarray) -> np.ndarray:
 def measured(points: np.ndarray) -> np.ndarray:
     """Which coordinates a sensor can have measured, as bools: not NaN, and within `FURTHEST_M`."""
     return np.abs(points) < FURTHEST_M
+
+
+def doubtful_scale(name: str, size: Sequence[float] | np.ndarray) -> str:
+    """A sentence where an object is so large that its unit is hardly the metre; else "".
+
+    Args:
+        name: of the object. size: (3,) along any axes, as the points have it.
+    """
+    largest = float(np.max(size))
+    if not largest > LARGEST_M:
+        return ""
+    return (
+        f"{name} is {largest:.3g} m across, if its points are in metres as they must be; in millimetres they have to "
+        "be multiplied by 0.001 first"
+    )
 
 
 def unit(vector: Vector, name: str) -> np.ndarray:

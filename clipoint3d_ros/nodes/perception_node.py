@@ -24,7 +24,8 @@ from std_srvs.srv import SetBool, Trigger
 from vision_msgs.msg import Detection3DArray, VisionInfo
 from visualization_msgs.msg import MarkerArray
 
-from clipoint3d_ros.nodes.boxes import read_boxes
+from clipoint3d_ros.geometry.clouds import doubtful_scale
+from clipoint3d_ros.nodes.boxes import Box, read_boxes
 from clipoint3d_ros.nodes.cloud_node import CloudNode
 from clipoint3d_ros.nodes.detections import detection_array, features_image, picture_image, segment_boxes, vision_info
 from clipoint3d_ros.nodes.diagnostics import STAGES
@@ -176,12 +177,19 @@ class PerceptionNode(CloudNode[PerceptionConfig]):
         stand: Standpoint,
     ) -> None:
         boxes = segment_boxes(segments, stand.up)
+        self._doubt_scale(segments, boxes)
         if self._frozen.get_subscription_count():
             frozen = [answer.frozen or answer for answer in recognitions]
             self._frozen.publish(detection_array(header, segments, boxes, frozen, config.top_k))
         if self._markers.get_subscription_count():
             self._markers.publish(marker_array(header, boxes, recognitions, stand.up))
         self._detections.publish(detection_array(header, segments, boxes, recognitions, config.top_k))
+
+    def _doubt_scale(self, segments: Sequence[Segment], boxes: Sequence[Box]) -> None:
+        for segment, box in zip(segments, boxes, strict=True):
+            if said := doubtful_scale(f"object '{segment.id}'", box.size):
+                self._statistics.trouble(said)
+                return self._warn("scale", said)
 
     def _publish_views(self, header: Any, projection: Any, recognitions: Sequence[Recognition]) -> None:
         if self._views.get_subscription_count():

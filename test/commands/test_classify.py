@@ -58,6 +58,13 @@ def test_what_is_unknown_is_told_with_the_classes_it_is_likest(files, tmp_path, 
     assert f"unknown {first['score']:.0%}, else {best} {first['probabilities'][best]:.0%}, " in line
 
 
+def test_clouds_in_millimetres_and_words_that_were_never_met_are_doubted(tmp_path, capsys, caplog):
+    np.save(tmp_path / "box.npy", np.random.default_rng(0).uniform(0, 100, (300, 3)))
+    assert cli.main(["classify", str(tmp_path / "box.npy"), "--classes", "xylophone, box", "--device", "cpu"]) == 0
+    assert f"{tmp_path / 'box.npy'} is 99" in capsys.readouterr().err
+    assert "clipoint3d-tiny never met the words xylophone, which say nothing to it" in caplog.text
+
+
 def test_files_are_looked_for_before_anything_is_loaded_or_fetched(files, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(Classifier, "load", lambda *_: pytest.fail("the model was loaded"))
     assert cli.main(["classify", *files, "nowhere.ply", "--download"]) == 1

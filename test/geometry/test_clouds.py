@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from clipoint3d_ros.geometry.clouds import (
     CloudError,
+    doubtful_scale,
     extents,
     farthest_points,
     finite_points,
@@ -154,3 +155,10 @@ def test_clouds_reach_a_gpu_in_one_transfer_from_pinned_memory(method):
     sent = [event.name for event in seen.events() if "HtoD" in event.name]
     assert sum("Pinned" in name for name in sent) == 1, sent
     assert torch.equal(there.cpu(), resample(clouds, 128, method, "cpu"))
+
+
+def test_objects_of_many_metres_are_doubted_in_words():
+    assert doubtful_scale("mug", (0.1, 20.0, 0.1)) == ""
+    assert doubtful_scale("mug", np.array([80.0, 120.0, np.float32(95)])).startswith(
+        "mug is 120 m across, if its points"
+    )

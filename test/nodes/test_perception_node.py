@@ -255,6 +255,15 @@ def test_thresholds_of_single_classes_change_live_and_name_classes_that_are_serv
     assert labels(peer.answer(3)) == {"5": "can", "9": "book"}
 
 
+def test_clouds_that_are_hardly_in_metres_are_answered_and_doubted(start, capfd):
+    peer = start()
+    labels = np.full(len(TALL), 5, np.uint8)
+    peer.send(write_cloud(dict(zip("xyz", TALL.T * 1000, strict=True)) | {"instance_id": labels}), 1)
+    assert len(peer.answer(1).detections) == 1
+    assert "object '5' is 200 m across, if its points are in metres" in capfd.readouterr().err
+    assert "object '5' is 200 m across" in peer.diagnosis()["message"]
+
+
 def test_live_changes_are_taken_or_refused_in_words(start):
     peer = start()
     assert peer.set(unknown_below=0.9) == (True, "")
