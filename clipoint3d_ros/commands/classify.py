@@ -51,10 +51,8 @@ def run(args: argparse.Namespace) -> int:
     for path in args.files:
         if not path.is_file():
             raise FileNotFoundError(f"no file {path}")
-    if args.json and not args.json.absolute().parent.is_dir():
-        raise FileNotFoundError(
-            f"no folder {args.json.absolute().parent} to write {args.json.name} into; make it first"
-        )
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)  # what must fail fails now
 
     import numpy as np
     from tqdm import tqdm

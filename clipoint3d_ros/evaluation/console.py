@@ -80,8 +80,9 @@ def _confusion(figures: Mapping[str, Any]) -> str:
 
 def _footer(figures: Mapping[str, Any]) -> str:
     latency, unknown, gain = figures["latency_ms"], figures["unknown"], figures["gain"]
+    frames = figures["frames"]
     lines = [
-        f"{figures['frames']} frames, {figures['dropped_frames']} dropped; "
+        f"{frames} frame{'s' * (frames != 1)}, {figures['dropped_frames']} dropped; "
         f"{figures['objects']} objects scored of {figures['instances']}"
     ]
     if figures["adapted"] is not None:

@@ -8,6 +8,7 @@ answers are drops.
 
 from __future__ import annotations
 
+import logging
 import math
 import sys
 import tempfile
@@ -33,6 +34,9 @@ from clipoint3d_ros.nodes.evidence import COLUMNS, read_rows
 from clipoint3d_ros.nodes.parameters import build
 from clipoint3d_ros.nodes.perception_config import PerceptionConfig
 
+_logger = logging.getLogger(__name__)
+
+_LONG_S = 15.0  # a companion that knows its source is up before
 _PROBE = -1  # stamp (ns) of the blank cloud that finds out whether the node listens; no recorded cloud has it
 
 # As a sensor publishes; depth for a moment's congestion at high rates.
@@ -256,8 +260,12 @@ class Sensor:
 
     def find_companion(self, node: NodeProcess, perception: NodeProcess, probe: PointCloud2, timeout: float) -> None:
         """Return once the adaptation node has been through a blank cloud's answer: it hears all parts of one."""
-        deadline = time.monotonic() + timeout
+        began = time.monotonic()
+        deadline, told = began + timeout, False
         while not self._is_through(_PROBE, 0.5):
+            if not told and time.monotonic() > began + _LONG_S:
+                told = True
+                _logger.warning("the companion first looks at its source: minutes, once for a model and its classes")
             node.check()
             perception.check()
             self._points.publish(probe)

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -23,7 +24,7 @@ from clipoint3d_ros.evaluation import node_process
 from clipoint3d_ros.evaluation.answers import survey
 from clipoint3d_ros.evaluation.bags import SECOND, LabelledBag
 from clipoint3d_ros.evaluation.node_process import Graph, NodeProcess, ReplayError, environment, free_domain
-from clipoint3d_ros.evaluation.replay import ReplayConfig, replay, sensing
+from clipoint3d_ros.evaluation.replay import ReplayConfig, Sensor, replay, sensing
 from clipoint3d_ros.evaluation.scoring import score
 from clipoint3d_ros.nodes.detections import features_image
 from clipoint3d_ros.nodes.evidence import COLUMNS
@@ -140,6 +141,18 @@ def test_while_adapting_each_frame_s_own_evidence_tells_its_version():
         sensor._sent = {1 * SECOND: 0.0}
         sensor._on_detections(detections(1))
         assert sensor.answers()[1 * SECOND].version == 4, "the last bag's evidence says nothing of this one"
+
+
+def test_a_companion_that_takes_long_to_be_heard_is_told_of_once(monkeypatch, caplog):
+    monkeypatch.setattr("clipoint3d_ros.evaluation.replay._LONG_S", -1.0)
+    heard, sent = iter([False, False, False, True]), []
+    nodes = SimpleNamespace(check=lambda: None, failed=lambda: False)
+    sensor = SimpleNamespace(
+        _is_through=lambda stamp, timeout: next(heard), _points=SimpleNamespace(publish=sent.append)
+    )
+    Sensor.find_companion(sensor, nodes, nodes, "blank", timeout=60.0)
+    assert sent == ["blank"] * 3
+    assert caplog.text.count("the companion first looks at its source") == 1
 
 
 def test_without_a_bundle_nobody_listens_to_frozen_answers(tmp_path):
