@@ -4,8 +4,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 ACTIVATE := source env/activate.sh
-# Plugins are named rather than found: a sourced ROS brings its own, some of them too old for this pytest.
-PYTEST := PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 python -m pytest -p pytest_timeout
+# Waiting threads of libgomp would spin on cores that the nodes under test need. Plugins are named rather than found: a
+# sourced ROS brings its own, some of them too old for this pytest.
+PYTEST := OMP_WAIT_POLICY=PASSIVE PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 python -m pytest -p pytest_timeout
 CACHE := $${XDG_CACHE_HOME:-$$HOME/.cache}/clipoint3d_ros
 
 .PHONY: help setup demo test check clean distclean
