@@ -112,7 +112,7 @@ class NodeProcess:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            preexec_fn=end_with_parent if sys.platform == "linux" else None,
+            preexec_fn=_as_a_child if sys.platform == "linux" else None,
         )
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
@@ -223,3 +223,9 @@ def end_with_parent() -> None:
     import ctypes
 
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
+def _as_a_child() -> None:
+    """A shell's background jobs ignore SIGINT and so would the node, until rclpy heeds it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    end_with_parent()

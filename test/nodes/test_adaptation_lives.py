@@ -117,7 +117,7 @@ def test_killed_fifty_times_it_leaves_a_state_that_loads_and_a_perception_that_a
             for life in range(LIVES):
                 number, before = lives.begin(words), beside.version() or 0
                 if life % 2:
-                    time.sleep(rng.uniform(0.0, 4.0))
+                    time.sleep(rng.uniform(0.0, 3.0))
                 else:
                     deadline = time.monotonic() + 20.0
                     while (beside.version() or 0) <= before and time.monotonic() < deadline:

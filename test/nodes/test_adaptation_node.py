@@ -319,6 +319,7 @@ def test_without_perception_it_waits_and_says_so(perceive, adapt, capfd):
     beside = adapt(peer, perception="elsewhere", active=False)
     told = beside.diagnosed(lambda d: d["state"] == "active")
     assert (told["frames"], told["version"], told["verdict"]) == ("0", "0", "none yet")
+    beside.served._hand._found_s = 0.5
     assert not beside.served._set_bundle("/some/bundle", 1)
     assert "adapter version 1 was not handed over: no node 'elsewhere' is there to take it" in capfd.readouterr().err
     assert peer.parameter("bundle") == ""

@@ -60,7 +60,7 @@ training: {shots: 1, probe: 1, steps: 2, objects: 3, views: 2, points: 64, scans
 """
 CONFIG = """
 name: pair
-corpus: {classes: tabletop, complete: 12, tabletop_scenes: 16, floor_scenes: 0, points: 256}
+corpus: {classes: tabletop, complete: 8, tabletop_scenes: 4, floor_scenes: 0, points: 256}
 model: {embed_dim: 16, image_size: 32, vision_width: 32, vision_layers: 1, vision_head_width: 16, stem: [4, 8, 16],
         text_width: 16, text_layers: 1, text_heads: 2}
 training: {steps: 4, objects: 8, views: 2, warmup: 2, precision: fp32, checkpoint_every: 2}
