@@ -8,11 +8,15 @@ nothing to serve (Fisher's discriminant; Hastie, Tibshirani, Friedman, The Eleme
 from __future__ import annotations
 
 from dataclasses import replace
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
 from clipoint3d_ros.clip.bundle import ClassStatistics
+
+# Heads of statistics that are still in use: the companion's anchor and candidate are asked for theirs again and again.
+_heads: WeakKeyDictionary[ClassStatistics, tuple[Tensor, Tensor]] = WeakKeyDictionary()
 
 SHRINK = 0.03  # of the covariance towards a round one: a few hundred objects do not tell every direction's spread
 
@@ -21,12 +25,20 @@ def gaussian_head(statistics: ClassStatistics) -> tuple[Tensor, Tensor]:
     """Weight (C, D) and bias (C,) of log N(f; μ_c, Σ), without what all classes share.
 
     Σ is the shared covariance, shrunk towards the round one of the same trace. The classes' frequencies do not enter:
-    they are the source's, not the robot's.
+    they are the source's, not the robot's. Solved once for each object of statistics.
     """
+    head = _heads.get(statistics)
+    if head is None:
+        head = _heads[statistics] = _solved(statistics)
+    return head
+
+
+def _solved(statistics: ClassStatistics) -> tuple[Tensor, Tensor]:
     covariance = statistics.covariance.double()
     width = len(covariance)
     spread = (covariance.trace() / width).clamp_min(1e-12)
-    shrunk = (1 - SHRINK) * covariance + SHRINK * spread * torch.eye(width).to(covariance)
+    shrunk = (1 - SHRINK) * covariance
+    shrunk.diagonal().add_(SHRINK * spread)
     mean = statistics.mean.double()
     weight = torch.linalg.solve(shrunk, mean.T).T
     return weight.float(), (-0.5 * (weight * mean).sum(1)).float()
