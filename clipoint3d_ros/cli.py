@@ -19,12 +19,11 @@ COMMANDS = {
     "evaluate": "replay labelled bags through the nodes and score them",
     "thresholds": "propose from a labelled bag below which score each class is unknown",
     "benchmark": "accuracy tables on labelled scenes and on procedural objects",
-    "bench": "time recognition against the published inference, and what each saving costs",
+    "bench": "time recognition against the published inference, what each saving costs, and the node over DDS",
     "train": "adapt from labelled source objects to an unlabelled target: a bundle",
     "pretrain": "train an embedded CLIP from procedural shapes",
     "export": "the vision tower as ONNX, with a script that builds a TensorRT engine of it",
     "demo": "the whole story on embedded data, with pictures",
-    "bench-node": "speed of the node's path over DDS, with a stub in the model's place",
     "doctor": "what is installed and usable here, and what to do about the rest",
 }
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipoint3d_ros.cli import UsageError
+from clipoint3d_ros.commands import bench_node
 
 if TYPE_CHECKING:
     from clipoint3d_ros.clip.backbone import Backbone
@@ -26,7 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backbone", metavar="N", default="ViT-B-16", help="open_clip model (%(default)s)")
     parser.add_argument("--pretrained", metavar="T", help="weight tag or checkpoint; without it weights are random")
     parser.add_argument(
-        "--objects", metavar="N,…", type=_counts, default=[1, 4, 16, 64], help="of a frame, for growth (1,4,16,64)"
+        "--objects",
+        metavar="N,…",
+        type=_counts,
+        help=f"of a frame, for growth (1,4,16,64; the node: {bench_node.OBJECTS})",
     )
     parser.add_argument(
         "--points", metavar="N,…", type=_counts, default=[1000, 10_000, 100_000, 1_000_000], help="of a cloud"
@@ -44,9 +48,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="torch device (default: CUDA where there is one)")
     parser.add_argument("--json", metavar="F", type=Path, help="write the figures here")
     parser.add_argument("--plot", metavar="F", type=Path, help="draw them here")
+    bench_node.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.node:
+        return bench_node.run(args)
     if args.rounds < 1 or (args.frame is not None and args.frame < 1):
         raise UsageError(f"--rounds and --frame must be at least 1, but are {args.rounds} and {args.frame}")
     if args.doubt is not None and not 0 <= args.doubt <= 1:
@@ -70,12 +77,13 @@ def run(args: argparse.Namespace) -> int:
     doubt = DOUBT if args.doubt is None and not args.pretrained and args.backbone in _architectures() else args.doubt
     classes = describe(CLASSES)
     clouds = simulated_objects(16)
-    small = [count for count in args.objects if count <= 16] or [min(args.objects)]
+    objects = args.objects or [1, 4, 16, 64]
+    small = [count for count in objects if count <= 16] or [min(objects)]
     frame = args.frame or max(small)
     with tqdm(total=args.rounds + 1, unit="round", desc=f"{frame} objects") as bar:
         figures = timing.measure(backbones, rows, classes, clouds, frame, args.rounds, doubt, args.baseline, bar.update)
     served = next(row for row in rows if row.name == "served")
-    figures["growth"] = timing.growth(backbones["occupied"], served, classes, clouds, args.objects, args.points, doubt)
+    figures["growth"] = timing.growth(backbones["occupied"], served, classes, clouds, objects, args.points, doubt)
     if args.scenes:
         tiny = _backbones("clipoint3d-tiny", None, args.device)
         stream = tqdm(read_objects(args.scenes, args.score_on), unit="scene", desc="accuracy")

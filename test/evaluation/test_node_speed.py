@@ -47,5 +47,5 @@ def test_a_small_cloud_is_answered_at_every_rate_and_the_node_s_memory_stays_fla
 
 
 def test_the_command_refuses_what_is_no_rate(capsys):
-    assert main(["bench-node", "--rates", "0"]) == 1
+    assert main(["bench", "--node", "--rates", "0"]) == 1
     assert "above 0" in capsys.readouterr().err
