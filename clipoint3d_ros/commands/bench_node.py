@@ -14,7 +14,9 @@ OBJECTS = 15  # in each cloud, unless told
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options that belong to `--node`."""
     own = parser.add_argument_group(
-        "the node", "Peak rate, then fixed rates with missed frames, latency and jitter; a stub in the model's place."
+        "the node",
+        "Peak rate, then fixed rates with missed frames, latency and jitter; a stub in the model's place. As in "
+        "`clipoint3d bench --node --rates 30 --minutes 10 --json node.json`",
     )
     own.add_argument("--node", action="store_true", help="instead: the perception node over DDS")
     own.add_argument("--rates", metavar="HZ,…", default="10,30,60", help="one after another (%(default)s)")
