@@ -294,10 +294,7 @@ class Classifier:
         logits, weights = self._judge(projection, features)
         pooled = (logits * weights[..., None]).sum(1)
         probabilities = pooled.softmax(-1).double().cpu().numpy()
-        said = pooled  # by the words alone, which is what the logit of "none of these" was fitted to
-        if self.statistics is not None:
-            said = self.scale * (features * weights[..., None]).sum(1) @ self.text.T
-        familiar = familiarity(said, self._unknown_logit).double().cpu().numpy()
+        familiar = self.familiarity(pooled, features, weights).double().cpu().numpy()
         usable = projection.usable.cpu().numpy()
         answers = [self._answer(p, float(f), bool(u)) for p, f, u in zip(probabilities, familiar, usable, strict=True)]
         if self.frozen is None or frozen_features is None:
@@ -310,6 +307,20 @@ class Classifier:
         """(B, C) float32: the selected views' weighted mean logits against every class (METHOD 4)."""
         logits, weights = self._judge(projection, features)
         return (logits * weights[..., None]).sum(1)
+
+    def familiarity(self, pooled: Tensor, features: Tensor, weights: Tensor) -> Tensor:
+        """(B,) how likely each object is of any of the classes, where half of all objects are.
+
+        The words alone say so, for it is they to which the logit of "none of these" was fitted, at the backbone's
+        temperature: that of an adapter with statistics belongs to words and statistics together.
+
+        Args:
+            pooled: (B, C) the objects' logits. features: (B, K, D) of their views. weights: (B, K) of these.
+        """
+        if self.statistics is None:
+            return familiarity(pooled, self._unknown_logit)
+        said = self.backbone.scale * (features * weights[..., None]).sum(1) @ self.text.T
+        return familiarity(said, self.backbone.unknown_logit)
 
     @torch.inference_mode()
     def object_features(self, projection: Projection, features: Tensor) -> Tensor:

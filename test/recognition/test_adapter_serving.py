@@ -182,15 +182,15 @@ def test_the_weights_of_words_and_densities_choose_between_both(served, seen):
     torch.testing.assert_close(said(0.4, 0.3), said(0.4, 0.0) + said(0.0, 0.3), atol=1e-4, rtol=1e-4)
 
 
-def test_familiarity_is_what_the_words_alone_say(served, seen):
+def test_familiarity_is_what_the_words_alone_say_at_the_backbone_s_temperature(served, seen):
+    """The adapter's own belongs to words and statistics together."""
     projection, features = seen
-    answers, plain = (c.decide(projection, features) for c in (served, words_alone(served)))
-    assert [a.familiarity for a in answers] == pytest.approx([a.familiarity for a in plain], abs=1e-5)
+    answers = served.decide(projection, features)
     objects = (features * projection.weights[..., None]).sum(1)
-    expected = familiarity(served.scale * objects @ served.text.T, 1.0 / TEMPERATURE)
+    expected = familiarity(served.backbone.scale * objects @ served.text.T, 1.0)
     assert [a.familiarity for a in answers] == pytest.approx(expected.tolist(), abs=1e-5)
     assert 0 < min(expected) < max(expected) < 1, "all objects are as familiar, so this shows nothing"
-    other = familiarity(served.logits(projection, features), 1.0 / TEMPERATURE)
+    other = familiarity(served.logits(projection, features), 1.0)
     assert (other - expected).abs().max() > 0.01, "the statistics would say the same, so this shows nothing"
     assert all(a.score == pytest.approx(a.probabilities.max() * a.familiarity) for a in answers)
 
@@ -268,6 +268,7 @@ def test_a_bundle_is_served_with_the_patches_it_was_trained_with(tmp_path, small
 
 
 def test_an_adapter_of_statistics_alone_encodes_every_view_once(backbone, clouds, monkeypatch):
+    backbone = replace(backbone, temperature=2.0)
     network = Network(backbone, NetworkConfig(tuning="none", context=0)).eval()
     adapter = Adapter(network, describe(NAMES), 1.0, version=2, statistics=told_statistics())
     classifier, frozen = Classifier(backbone, describe(NAMES), adapter=adapter), Classifier(backbone, describe(NAMES))

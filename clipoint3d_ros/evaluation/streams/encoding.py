@@ -18,7 +18,6 @@ from clipoint3d_ros.evaluation.streams.pools import Pool
 from clipoint3d_ros.pretraining.config import fingerprint
 from clipoint3d_ros.recognition.classifier import Classifier
 from clipoint3d_ros.recognition.config import ClassifierConfig
-from clipoint3d_ros.recognition.familiarity import familiarity
 from clipoint3d_ros.recognition.selection import keep_certain
 
 FORMAT = 1  # of the pieces on disk
@@ -90,10 +89,9 @@ def pool_views(classifier: Classifier, encoded: Encoded, policy: str) -> Pooled:
         if policy == "entropy" or not encoded.sensor:
             chosen = keep_certain(each, torch.full_like(chosen, 1 / chosen.shape[1]))
         pooled = (each * chosen[..., None]).sum(1)
-        said = classifier.scale * (seen * chosen[..., None]).sum(1) @ classifier.text.T
         weights.append(chosen.cpu())
         logits.append(pooled.cpu())
-        familiar.append(familiarity(said, _unknown_logit(classifier)).cpu())
+        familiar.append(classifier.familiarity(pooled, seen, chosen).cpu())
     return Pooled(torch.cat(weights).numpy(), torch.cat(logits).numpy(), torch.cat(familiar).numpy())
 
 
@@ -158,12 +156,6 @@ def model_checksum(classifier: Classifier) -> str:
         for name, value in sorted(network.state_dict().items()):
             told.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
     return told.hexdigest()
-
-
-def _unknown_logit(classifier: Classifier) -> float | None:
-    """As in the classifier: made sharper or humbler with the classes' logits."""
-    logit = classifier.backbone.unknown_logit
-    return None if logit is None else logit * classifier.backbone.temperature / classifier.temperature
 
 
 def _eyes(pool: Pool, rows: range | list[int]) -> np.ndarray | None:
