@@ -19,7 +19,7 @@ from torch import Tensor
 from clipoint3d_ros.adaptation.gate import GateConfig, refusal
 from clipoint3d_ros.adaptation.guard import Evidence, GuardConfig, Verdict, judge
 from clipoint3d_ros.adaptation.memory import Memory, MemoryConfig, Sighting
-from clipoint3d_ros.adaptation.online import FollowConfig, followed, known_share, shifted
+from clipoint3d_ros.adaptation.online import FollowConfig, followed, known_share
 from clipoint3d_ros.adaptation.probing import gain
 from clipoint3d_ros.adaptation.reference import Reference
 from clipoint3d_ros.adaptation.statistics import fused
@@ -130,13 +130,13 @@ class Companion:
         self._fresh = self._since = 0
         if not self.reference.helpful:
             reason = "class statistics of the source gain nothing certain on the probe set; words alone answer"
-            return self._concluded(self.reference, self.reference.statistics, Verdict(False, (reason,)))
+            return self._concluded(self.reference.statistics, Verdict(False, (reason,)))
         learned, held = self.learned.sightings(), self.held.sightings()
         if self.live is None and self.waits_for:
             return self._anchored([*learned, *held])
         candidate = self._followed(self.reference, self.text, _features(learned, self.text))
         seen = _features(held, self.text)
-        return self._concluded(self.reference, candidate, self._judge(self.reference, self.text, candidate, held, seen))
+        return self._concluded(candidate, self._judge(self.reference, self.text, candidate, held, seen))
 
     def consider(self, reference: Reference, text: Tensor, learned: Tensor, held: Tensor) -> Candidate:
         """Judge another network; where it is accepted, statistics follow the robot's objects by it from now on.
@@ -155,7 +155,7 @@ class Companion:
         if verdict.accepted and not rise > self.config.certain * error:
             told = f"no certain gain on the probe set: {100 * rise:.1f} points, uncertain by {100 * error:.1f}"
             verdict = Verdict(False, (told,), {**verdict.numbers, "gain": (rise, self.config.certain * error)})
-        concluded = self._concluded(reference, candidate, verdict)
+        concluded = self._concluded(candidate, verdict)
         if verdict.accepted:
             self.reference, self.text = reference, text.float().cpu()
             _seen_anew(self.learned, learned)
@@ -165,20 +165,13 @@ class Companion:
     def _anchored(self, seen: list[Sighting]) -> Candidate:
         """The source's statistics as they are, judged by all objects there are."""
         anchor, features = self.reference.statistics, _features(seen, self.text)
-        return self._concluded(
-            self.reference, anchor, self._judge(self.reference, self.text, anchor, seen, features, followed=False)
-        )
+        return self._concluded(anchor, self._judge(self.reference, self.text, anchor, seen, features, followed=False))
 
     def _followed(self, reference: Reference, text: Tensor, features: Tensor) -> ClassStatistics:
         return followed(reference.statistics, text, self.scale, features, self.config.follow)
 
-    def _known(self, shift: float) -> float:
-        """The share of objects that are of any class, made to count a familiarity as what it means of such objects."""
-        seen = np.fromiter(self._familiar.values(), float)
-        return float(shifted(known_share(shifted(seen, shift)), shift))
-
-    def _concluded(self, reference: Reference, candidate: ClassStatistics, verdict: Verdict) -> Candidate:
-        candidate = replace(candidate, known=torch.tensor([self._known(reference.shift)]))
+    def _concluded(self, candidate: ClassStatistics, verdict: Verdict) -> Candidate:
+        candidate = replace(candidate, known=torch.tensor([known_share(self._familiar.values())]))
         if verdict.accepted:
             self.live, self.rejections = candidate, 0
         else:

@@ -20,13 +20,7 @@ from clipoint3d_ros.adaptation.config import Recipe
 from clipoint3d_ros.adaptation.memory import Sighting
 from clipoint3d_ros.adaptation.priors import class_prior
 from clipoint3d_ros.adaptation.probing import Probe, look_over
-from clipoint3d_ros.adaptation.reference import (
-    Reference,
-    ReferenceConfig,
-    familiarity_shift,
-    split_source,
-    viewpoints,
-)
+from clipoint3d_ros.adaptation.reference import Reference, ReferenceConfig, split_source, viewpoints
 from clipoint3d_ros.adaptation.statistics import of_source
 from clipoint3d_ros.adaptation.trainer import STORED_POINTS, Material, Run, begin, step
 from clipoint3d_ros.clip.backbone import Backbone
@@ -130,13 +124,7 @@ class Gradient:
         return Trained(
             network,
             served,
-            Reference(
-                statistics,
-                True,
-                probe,
-                fit_temperature(probe.logits, probe.labels),
-                familiarity_shift(self._backbone, probe),
-            ),
+            Reference(statistics, True, probe, fit_temperature(probe.logits, probe.labels)),
             text,
             self._run.step,
         )

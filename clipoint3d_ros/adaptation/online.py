@@ -8,7 +8,6 @@ with the anchor's pull made explicit; METHOD 6).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -93,9 +92,3 @@ def known_share(familiarities: Iterable[float], humble: float = 16.0, rounds: in
         if abs(share - before) < 1e-6:
             break
     return share
-
-
-def shifted(probability: np.ndarray | float, by: float) -> np.ndarray:
-    """A probability in [0, 1], or some, with its log-odds moved by so many nats."""
-    odds = np.clip(probability, 1e-6, 1 - 1e-6)
-    return 1 / (1 + (1 - odds) / odds * math.exp(-by))

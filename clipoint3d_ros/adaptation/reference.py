@@ -8,7 +8,7 @@ import math
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ from clipoint3d_ros.clip.bundle import ClassStatistics
 from clipoint3d_ros.clip.descriptions import Descriptions
 from clipoint3d_ros.datasets.objects import Objects, few_shot
 from clipoint3d_ros.pretraining.config import fingerprint
-from clipoint3d_ros.recognition.calibration import fit_left_out_logit, fit_temperature
+from clipoint3d_ros.recognition.calibration import fit_temperature
 
 _FORMAT = 3
 _PROBE = ("logits", "features", "labels")  # the tensors of a probe
@@ -66,15 +66,12 @@ class Reference:
     helpful: whether they gain there for certain; where not, words alone answer until the robot has learned better.
     probe: what the words say of labelled objects that the statistics are not of; logits (M, C) at temperature 1.
     temperature: that calibrates the words on the probe set.
-    shift: log-odds by which such objects are more likely of any of the classes than their familiarity says: the logit
-        of "none of these" was fitted to what the backbone was trained on, which a sensor's clouds need not resemble.
     """
 
     statistics: ClassStatistics
     helpful: bool
     probe: Probe
     temperature: float
-    shift: float = 0.0
 
 
 def gather_reference(
@@ -94,17 +91,7 @@ def gather_reference(
     probe = look_over(None, backbone, classes, _as_seen(held, config, config.seed + 1))
     statistics = of_source(learned, probe, len(classes.names))
     rise, error = gain(probe, fused(probe, statistics))
-    helpful, temperature = rise > config.certain * error, fit_temperature(probe.logits, probe.labels)
-    return Reference(statistics, helpful, probe, temperature, familiarity_shift(backbone, probe))
-
-
-def familiarity_shift(backbone: Backbone, probe: Probe) -> float:
-    """`Reference.shift`, nats: how much lower the logit of "none of these" lies for the probe's objects than for those
-    of the backbone's training, each class standing for an unlisted one in turn; 0 where a backbone has no such logit,
-    or too few classes tell."""
-    if backbone.unknown_logit is None or probe.logits.shape[1] < 3:
-        return 0.0
-    return backbone.unknown_logit - fit_left_out_logit(probe.logits / backbone.temperature, probe.labels)
+    return Reference(statistics, rise > config.certain * error, probe, fit_temperature(probe.logits, probe.labels))
 
 
 def split_source(source: Objects, classes: Descriptions, config: ReferenceConfig) -> tuple[Objects, Objects]:
@@ -145,7 +132,7 @@ def kept_reference(
     path = folder / f"{identity}.safetensors"
     stored = _read(path, identity, len(classes.names), backbone.visual.output_dim)
     if stored is not None:
-        return replace(stored, shift=familiarity_shift(backbone, stored.probe))
+        return stored
     reference = gather_reference(backbone, classes, source(), config)
     with suppress(OSError, SafetensorError):  # a full disk costs the gathering next time, and nothing now
         _write(path, identity, reference)

@@ -42,27 +42,7 @@ def fit_unknown_logit(logits: Tensor, labels: Tensor, lists: int = 40, listed: i
         among = torch.isin(labels, names)
         known.append(energy[among])
         unknown.append(energy[~among])
-    return _between(torch.cat(known), torch.cat(unknown))
-
-
-def fit_left_out_logit(logits: Tensor, labels: Tensor) -> float:
-    """The same where no object is of an unlisted class: each class in turn stands for one among the others.
-
-    Args:
-        logits: (M, C) after the temperature, C at least 3.
-        labels: (M,) int64, every class among them.
-    """
-    known, unknown = [], []
-    for left_out in range(logits.shape[1]):
-        listed = [c for c in range(logits.shape[1]) if c != left_out]
-        energy = logits[:, listed].logsumexp(-1)
-        known.append(energy[labels != left_out])
-        unknown.append(energy[labels == left_out])
-    return _between(torch.cat(known), torch.cat(unknown))
-
-
-def _between(inside: Tensor, outside: Tensor) -> float:
-    """The logit that tells known objects' energies from unknown ones' best, both sides weighing the same."""
+    inside, outside = torch.cat(known), torch.cat(unknown)
     grid = torch.linspace(float(outside.quantile(0.02)), float(inside.quantile(0.98)), 400)
     # −log σ(E − b) of the known ones, −log σ(b − E) of the others.
     losses = [F.softplus(b - inside).mean() + F.softplus(outside - b).mean() for b in grid]

@@ -21,7 +21,6 @@ from clipoint3d_ros.adaptation.online import FollowConfig
 from clipoint3d_ros.adaptation.probing import Probe, gain
 from clipoint3d_ros.adaptation.reference import Reference
 from clipoint3d_ros.adaptation.statistics import fused, gather, weighed
-from clipoint3d_ros.recognition.familiarity import known
 from clipoint3d_ros.recognition.statistics import fused_head
 
 CLASSES, WIDTH, SCALE = 4, 10, 12.0
@@ -243,19 +242,6 @@ def test_the_share_of_unknowns_goes_live_with_the_statistics(strange):
     candidate = learner.propose()
     assert learner.live is candidate.statistics
     assert float(learner.live.known) == pytest.approx(80 / (80 + strange), abs=0.12)
-
-
-def test_objects_that_seem_strange_as_the_source_s_do_too_are_known():
-    """All are of the classes, and a familiarity of 0.25 means 0.75 here; the share that goes live makes up for both."""
-    met = [replace(each, familiarity=0.25) for each in stream(mixed(80))]
-    gate = replace(CONFIG.gate, min_familiarity=0.0)
-    told = {}
-    for shift in (0.0, math.log(9.0)):
-        learner = companion(replace(REFERENCE, shift=shift), replace(CONFIG, gate=gate))
-        fed(learner, met)
-        told[shift] = known(0.25, float(learner.propose().statistics.known))
-    assert told[0.0] < 0.1
-    assert told[math.log(9.0)] > 0.9
 
 
 def test_an_object_seen_again_and_again_is_one_of_the_share():

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from clipoint3d_ros.adaptation.online import FollowConfig, followed, known_share, shifted
+from clipoint3d_ros.adaptation.online import FollowConfig, followed, known_share
 from clipoint3d_ros.clip.bundle import ClassStatistics
 from clipoint3d_ros.recognition.statistics import fused_head
 
@@ -152,10 +152,3 @@ def test_few_objects_say_little_of_the_share_and_none_nothing():
     assert known_share([]) == 0.5
     assert known_share([1.0]) == pytest.approx((1 + 8) / 17, abs=1e-3)
     assert 0 < known_share([0.0] * 1000) < 0.01 < 0.99 < known_share([1.0] * 1000) < 1
-
-
-def test_log_odds_are_moved_by_as_much_as_told():
-    moved = shifted(np.array([0.1, 0.5, 0.9]), math.log(9.0))
-    np.testing.assert_allclose(moved, [0.5, 0.9, 81 / 82])
-    np.testing.assert_allclose(shifted(moved, -math.log(9.0)), [0.1, 0.5, 0.9])
-    assert 0 < shifted(0.0, 1.0) < shifted(1.0, -1.0) < 1

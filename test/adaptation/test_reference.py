@@ -12,10 +12,8 @@ from domains_made import CLASSES, looks, solids
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from clipoint3d_ros.adaptation.probing import Probe
 from clipoint3d_ros.adaptation.reference import (
     ReferenceConfig,
-    familiarity_shift,
     gather_reference,
     kept_reference,
     split_source,
@@ -89,27 +87,6 @@ def test_statistics_are_of_the_shots_and_the_probe_set_of_other_objects(gathered
         assert bool(torch.isfinite(part).all())
     assert (gathered.statistics.weights > 0).all()
     assert 0 < gathered.temperature < math.inf
-
-
-def test_a_sensor_s_clouds_that_seem_strange_to_the_backbone_are_more_familiar_than_it_says(backbone):
-    labels = torch.arange(4).repeat(5)
-    logits = 6.0 * torch.nn.functional.one_hot(labels, 4).float()
-    probe, judging = (
-        Probe(logits * 2, torch.zeros(20, 8), labels),
-        replace(backbone, unknown_logit=5.0, temperature=2.0),
-    )
-    assert familiarity_shift(judging, probe) == pytest.approx(
-        5.0 - (math.log(3) + math.log(math.exp(6) + 2)) / 2, abs=0.1
-    )
-    assert familiarity_shift(backbone, probe) == 0, "it has no logit of 'none of these'"
-    pair = Probe(logits[:10, :2], torch.zeros(10, 8), labels[:10] % 2)
-    assert familiarity_shift(judging, pair) == 0, "one class left of two tells nothing"
-
-
-def test_a_kept_reference_has_the_shift_of_one_just_gathered(keep, backbone):
-    judging = replace(backbone, unknown_logit=1.0)
-    first, again = keep(Source(), backbone=judging), keep(Source(), backbone=judging)
-    assert first.shift == again.shift != 0
 
 
 def test_the_same_source_gives_the_same_reference(gathered, backbone):

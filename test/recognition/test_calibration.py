@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from clipoint3d_ros.recognition.calibration import fit_left_out_logit, fit_temperature, fit_unknown_logit
+from clipoint3d_ros.recognition.calibration import fit_temperature, fit_unknown_logit
 
 
 def test_temperature_is_recovered():
@@ -22,10 +22,3 @@ def test_the_unknown_logit_parts_listed_from_unlisted_classes():
     assert np.log(8) < fitted < 6.02
     assert fitted == pytest.approx((np.log(8) + 6.02) / 2, abs=0.1), "both sides weigh the same"
     assert fitted == fit_unknown_logit(logits, labels), "the draw is fixed"
-
-
-def test_where_all_objects_are_of_listed_classes_each_class_stands_for_an_unlisted_one():
-    # With its own class among the three others an object has the energy log(e⁶ + 2), without it log 3.
-    labels = torch.arange(4).repeat(5)
-    logits = 6.0 * torch.nn.functional.one_hot(labels, 4).float()
-    assert fit_left_out_logit(logits, labels) == pytest.approx((np.log(3) + np.log(np.exp(6) + 2)) / 2, abs=0.1)
