@@ -266,7 +266,8 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         """Load the reference, or gather it."""
         began = time.monotonic()
         name = self.get_fully_qualified_name().strip("/").replace("/", ".")
-        adapting, told = load(self._config, name, self._versions, self.get_logger().warning)
+        logger = self.get_logger()
+        adapting, told = load(self._config, name, self._versions, logger.warning, logger.info)
         self._time = Clock()
         for sighting in (*adapting.companion.learned.sightings()[-1:], *adapting.companion.held.sightings()[-1:]):
             self._time.newest_s = max(self._time.newest_s, sighting.stamp_s)  # time that starts again is seen

@@ -18,6 +18,7 @@ from clipoint3d_ros.clip.bundle import BundleError, load_network, read_meta
 from clipoint3d_ros.clip.descriptions import Descriptions
 from clipoint3d_ros.clip.text import class_features
 from clipoint3d_ros.datasets.domains import read_domain
+from clipoint3d_ros.datasets.objects import Objects
 from clipoint3d_ros.nodes.adaptation_config import AdaptationConfig
 from clipoint3d_ros.nodes.versions import FROZEN, Versions
 from clipoint3d_ros.recognition.classifier import read_classes
@@ -94,7 +95,11 @@ class Adapting(NamedTuple):
 
 
 def load(
-    config: AdaptationConfig, name: str, versions: Versions, warn: Callable[[str], object]
+    config: AdaptationConfig,
+    name: str,
+    versions: Versions,
+    warn: Callable[[str], object],
+    tell: Callable[[str], object],
 ) -> tuple[Adapting, str]:
     """Load the model and the reference, or gather it, and go on from what was accepted last.
 
@@ -102,6 +107,7 @@ def load(
         name: the node's, for folders of its own.
         versions: are set to what was found.
         warn: told what of an earlier life is not taken over, and why.
+        tell: told what takes long.
 
     Returns:
         What the node works with, and a sentence about it.
@@ -116,11 +122,19 @@ def load(
         config.backbone or None, config.pretrained or None, config.device or None, patches=config.patches
     )
     count = config.shots + config.probe
+
+    def read_source() -> Objects:
+        tell(
+            f"looking at {count} objects of each class of '{config.source}', which takes minutes; once for this model "
+            f"and these classes, kept in {reference_folder()}"
+        )
+        return read_domain(config.source, classes, count=count, seed=0)
+
     reference = kept_reference(
         reference_folder(),
         backbone,
         classes,
-        lambda: read_domain(config.source, classes, count=count, seed=0),
+        read_source,
         config.source,
         config.reference,
     )

@@ -314,6 +314,18 @@ def test_a_perception_started_anew_is_given_what_was_live(perceive, adapt):
     beside.wait_for_version(1)
 
 
+def test_a_first_look_at_the_source_is_told_before_it_begins(perceive, adapt, sharp, monkeypatch, capfd):
+    def gathered(folder, backbone, classes, source, *_):
+        assert "minutes" not in capfd.readouterr().err
+        source()
+        return sharp.reference
+
+    monkeypatch.setattr("clipoint3d_ros.nodes.adapting.kept_reference", gathered)
+    monkeypatch.setattr("clipoint3d_ros.nodes.adapting.read_domain", lambda *_, **__: None)
+    adapt(perceive())
+    assert "objects of each class of 'procedural', which takes minutes; once for this model" in capfd.readouterr().err
+
+
 def test_without_perception_it_waits_and_says_so(perceive, adapt, capfd):
     peer = perceive()
     beside = adapt(peer, perception="elsewhere", active=False)
