@@ -13,6 +13,7 @@ from tqdm import tqdm
 from clipoint3d_ros.cli import CommandError, UsageError
 from clipoint3d_ros.commands import benchmark_adaptation as adaptation
 from clipoint3d_ros.commands import benchmark_streams as streams
+from clipoint3d_ros.commands import benchmark_views as views
 from clipoint3d_ros.commands.evaluate import write_json
 from clipoint3d_ros.datasets import scenes
 
@@ -25,11 +26,12 @@ scenes: labelled depth scenes: clean shapes → a real sensor; with --zero-shot 
 pointda, graspnet: PointDA-10 and GraspNetPC-10, domain to domain.
 shapes: procedural objects that no training saw: open vocabulary, unknown objects, speed.
 streams: online adaptation, object by object: gain over the frozen model, and what it risks.
-segmentation: the segmenter on raw scenes, alone and before a frozen model."""
+segmentation: the segmenter on raw scenes, alone and before a frozen model.
+views: which views to look at first, and how sure they must be."""
 EXAMPLE = "clipoint3d benchmark scenes --jobs 2 --json table.json --markdown table.md --plot table.png"
 FROZEN_EXAMPLE = "clipoint3d benchmark scenes --zero-shot --score-on 'test*' --json figures.json"
 
-_KINDS = ("scenes", "pointda", "graspnet", "shapes", "streams", "segmentation")
+_KINDS = ("scenes", "pointda", "graspnet", "shapes", "streams", "segmentation", "views")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -125,6 +127,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     on_raw.add_argument("--classes", metavar="FILE", help="class file; default: the eight tabletop classes")
     on_raw.add_argument("--masks-only", action="store_true", help="score the segments alone, without a model")
     _common(on_raw)
+    on_views = kinds.add_parser(
+        "views",
+        help="which views first",
+        description="Learn on simulated scenes which views to look at first, and below which entropy they suffice.",
+        epilog=f"example:\n  {views.EXAMPLE}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    views.add_options(on_views)
+    _common(on_views)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -136,6 +147,8 @@ def run(args: argparse.Namespace) -> int:
         return streams.run(args)
     if args.benchmark == "segmentation":
         return _on_raw_scenes(args)
+    if args.benchmark == "views":
+        return views.run(args, _load(args.models, args.device))
     if args.benchmark == "scenes" and args.zero_shot and args.plot:
         raise UsageError("--plot draws the table of adaptation methods; leave --zero-shot away")
     summary, markdown = adapted.summary, adapted.markdown

@@ -5,11 +5,15 @@ Only the views' logits are needed: whatever order and threshold are tried, the t
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from clipoint3d_ros.recognition.classifier import Classifier
+from clipoint3d_ros.recognition.config import ClassifierConfig
 from clipoint3d_ros.recognition.on_demand import in_doubt
 from clipoint3d_ros.recognition.selection import keep_certain
 
@@ -20,6 +24,53 @@ class OnDemand(NamedTuple):
     agreement: float
     doubt: float
     views: float
+
+
+class Said(NamedTuple):
+    """Of M objects: logits (M, V, C) of all views, and weights (M, V) of those that may speak."""
+
+    logits: Tensor
+    weights: Tensor
+
+
+def look_over(classifier: Classifier, scenes: Iterable[Sequence[np.ndarray]], facing: bool) -> Said:
+    """All views of the scenes' objects, clouds in a levelled frame with the sensor at the origin.
+
+    Args:
+        facing: the sensor's place is told, and the views that face it speak; else it is not, and all do alike.
+    """
+    every = classifier.with_config(ClassifierConfig(selection="all"))
+    chosen = classifier.with_config(ClassifierConfig(selection="sensor")) if facing else every
+    eye = (0, 0, 0) if facing else None
+    logits, weights = [], []
+    for clouds in scenes:
+        projection, own = every.project(clouds, viewpoint=eye), chosen.project(clouds, viewpoint=eye)
+        logits.append(every.view_logits(every.encode(projection)).cpu())
+        weights.append(torch.zeros(projection.weights.shape).scatter(1, own.chosen.cpu(), own.weights.cpu()))
+    return Said(torch.cat(logits), torch.cat(weights))
+
+
+def figures(facing: Said, anywhere: Said, most: int = 4) -> dict[str, Any]:
+    """What is learnt of a model.
+
+    Args:
+        facing, anywhere: its objects where the sensor's place is known, and where it is not.
+        most: first views that are tried, 1 to so many.
+
+    Returns:
+        `order` of the views where the sensor's place is not known; `facing` and `anywhere`, a row for each number of
+        first views: `first`, `sure_below`, and the fields of `OnDemand`.
+    """
+    order = view_order(anywhere.logits)
+    rows: dict[str, list[dict[str, Any]]] = {"facing": [], "anywhere": []}
+    for count in range(1, most + 1):
+        squarest = torch.zeros_like(facing.weights).scatter(1, facing.weights.topk(count).indices, 1.0) > 0
+        leading = torch.isin(torch.arange(len(order)), torch.tensor(order[:count])).expand_as(anywhere.weights)
+        for name, said, first in (("facing", facing, squarest), ("anywhere", anywhere, leading)):
+            sure = threshold(*said, first, name == "anywhere", least=1.0 if name == "facing" else 0.99)
+            found = on_demand(*said, first, sure, name == "anywhere")
+            rows[name].append({"first": count, "sure_below": sure, **found._asdict()})
+    return {"order": order, **rows}
 
 
 def view_order(logits: Tensor) -> list[int]:
