@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 
-from clipoint3d_ros.cli import CommandError
+from clipoint3d_ros.cli import CommandError, UsageError
 
 OBJECTS = 15  # in each cloud, unless told
 
@@ -33,6 +33,8 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError(f"the node needs ROS 2's Python packages ({error}); `clipoint3d doctor` says how") from None
     from clipoint3d_ros.evaluation.node_process import ReplayError
 
+    if args.plot or len(args.objects or ()) > 1:
+        raise UsageError("bench --node draws no --plot and takes one number of --objects; figures go to --json")
     rates = tuple(float(rate) for rate in args.rates.split(","))
     seconds = args.seconds if args.minutes is None else args.minutes * 60
     objects = args.objects[0] if args.objects else OBJECTS

@@ -49,3 +49,9 @@ def test_a_small_cloud_is_answered_at_every_rate_and_the_node_s_memory_stays_fla
 def test_the_command_refuses_what_is_no_rate(capsys):
     assert main(["bench", "--node", "--rates", "0"]) == 1
     assert "above 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--plot", "node.png"], ["--objects", "1,15"]])
+def test_what_belongs_to_the_other_benchmark_is_refused(words, capsys):
+    assert main(["bench", "--node", *words]) == 2
+    assert "one number of --objects" in capsys.readouterr().err
