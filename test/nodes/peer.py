@@ -7,7 +7,7 @@ import itertools
 import os
 import threading
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
 
 import pytest
 import rclpy
@@ -111,7 +111,6 @@ class Peer:
         self.heard: dict[str, list] = defaultdict(list)
         self._points = self.node.create_publisher(PointCloud2, f"{self.base}/input/points", qos_profile_sensor_data)
         self._boxes = None
-        self._sent: deque[tuple[float, PointCloud2]] = deque(maxlen=8)
         self.listen("detections")
         self.node.create_subscription(VisionInfo, f"{self.base}/output/vision_info", self._note("vision_info"), LATCHED)
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._note("diagnostics"), 10)
@@ -163,19 +162,7 @@ class Peer:
     def send(self, cloud, sec, frame="camera", nanosec=0) -> None:
         header = Header(frame_id=frame)
         header.stamp.sec, header.stamp.nanosec = sec, nanosec
-        self._sent.append((time.monotonic(), cloud_message(cloud, header)))
-        self._points.publish(self._sent[-1][1])
-
-    def _send_what_was_lost(self) -> None:
-        """Best-effort clouds may be lost, seldom even within a process: sent again are those of which for five seconds
-        the node has heard nothing, nor of any later one."""
-        if self.served is None:
-            return
-        now = time.monotonic()
-        for number, (when, message) in enumerate(self._sent):
-            if self.served._heard_s < when < now - 5:
-                self._sent[number] = now, message
-                self._points.publish(message)
+        self._points.publish(cloud_message(cloud, header))
 
     def send_boxes(self, boxes, sec, frame="camera") -> None:
         """Boxes as (id, centre, size), without turn."""
@@ -196,12 +183,9 @@ class Peer:
 
     def answer(self, sec, name="detections", seconds=20.0):
         """The message on an output with that stamp."""
-
-        def heard():
-            self._send_what_was_lost()
-            return next((m for m in self.heard[name] if stamp_of(m) == sec), None)
-
-        return self.wait(heard, seconds, f"{name} of stamp {sec}")
+        return self.wait(
+            lambda: next((m for m in self.heard[name] if stamp_of(m) == sec), None), seconds, f"{name} of stamp {sec}"
+        )
 
     def silent_on(self, sec, name="detections", seconds=0.5) -> bool:
         """Whether nothing of that stamp came within so long."""
