@@ -27,14 +27,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print; 0 when every rate was played."""
+    if args.plot or len(args.objects or ()) > 1:
+        raise UsageError("bench --node draws no --plot and takes one number of --objects; figures go to --json")
     try:
         from clipoint3d_ros.evaluation.node_speed import NodeSpeedConfig, measure_node, table
     except ImportError as error:
         raise CommandError(f"the node needs ROS 2's Python packages ({error}); `clipoint3d doctor` says how") from None
     from clipoint3d_ros.evaluation.node_process import ReplayError
 
-    if args.plot or len(args.objects or ()) > 1:
-        raise UsageError("bench --node draws no --plot and takes one number of --objects; figures go to --json")
     rates = tuple(float(rate) for rate in args.rates.split(","))
     seconds = args.seconds if args.minutes is None else args.minutes * 60
     objects = args.objects[0] if args.objects else OBJECTS

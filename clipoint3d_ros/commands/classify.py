@@ -48,9 +48,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    for path in args.files:
-        if not path.is_file():
-            raise FileNotFoundError(f"no file {path}")
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)  # what must fail fails now
 
@@ -62,6 +59,8 @@ def run(args: argparse.Namespace) -> int:
     from clipoint3d_ros.recognition.classifier import Classifier
     from clipoint3d_ros.recognition.config import ClassifierConfig
 
+    # Before the model is loaded, or even fetched.
+    clouds = [read_points(path) for path in tqdm(args.files, desc="reading", unit="file", disable=len(args.files) < 20)]
     classifier = Classifier.load(
         args.bundle,
         args.backbone,
@@ -71,7 +70,6 @@ def run(args: argparse.Namespace) -> int:
         ClassifierConfig(unknown_below=args.unknown_below),
         args.download,
     )
-    clouds = [read_points(path) for path in tqdm(args.files, desc="reading", unit="file", disable=len(args.files) < 20)]
     for path, cloud in zip(args.files, clouds, strict=True):
         if doubt := doubtful_scale(str(path), np.ptp(cloud, axis=0)):
             print(f"clipoint3d classify: {doubt}", file=sys.stderr)

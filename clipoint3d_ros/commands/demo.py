@@ -99,7 +99,8 @@ def _remove_earlier(out: Path) -> None:
             path.unlink()
     listing = out / "scenes" / "scenes.json"
     if listing.is_file():
-        others = {name: each for name, each in json.loads(listing.read_text()).items() if not name.startswith(NAME)}
+        index, files = json.loads(listing.read_text()), out / "scenes" / "scenes"
+        others = {name: each for name, each in index.items() if (files / f"{name}.npz").exists()}
         if others:
             listing.write_text(json.dumps(others))
         else:

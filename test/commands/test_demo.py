@@ -1,9 +1,12 @@
 """The demo: a table, a picture of each scene and of its objects' ten views."""
 
+import json
+
 import numpy as np
 from PIL import Image
 
 from clipoint3d_ros import cli
+from clipoint3d_ros.commands import demo
 from clipoint3d_ros.datasets import files, scenes
 
 
@@ -47,3 +50,12 @@ def check_what_tutorials_start_from(folder):
 def test_no_scenes_are_refused(capsys):
     assert cli.main(["demo", "--scenes", "0"]) == 1
     assert "at least 1" in capsys.readouterr().err
+
+
+def test_somebody_else_s_scenes_stay_listed(tmp_path):
+    leave_an_earlier_demo(tmp_path)
+    (tmp_path / "scenes" / "scenes" / "tabletop_mine.npz").touch()
+    listing = tmp_path / "scenes" / "scenes.json"
+    listing.write_text('{"tabletop2": {}, "tabletop_mine": {"a": 1}}')
+    demo._remove_earlier(tmp_path)
+    assert json.loads(listing.read_text()) == {"tabletop_mine": {"a": 1}}
