@@ -20,8 +20,9 @@ from clipoint3d_ros.adaptation.probing import Probe
 from clipoint3d_ros.adaptation.reference import Reference, ReferenceConfig, kept_reference
 from clipoint3d_ros.adaptation.statistics import gather
 from clipoint3d_ros.clip.backbone import CONFIG_FILE, WEIGHTS_FILE, build_model, load_backbone
+from clipoint3d_ros.clip.descriptions import read_classes
 from clipoint3d_ros.pretraining.training import open_clip_config
-from clipoint3d_ros.recognition.classifier import Classifier, read_classes
+from clipoint3d_ros.recognition.classifier import Classifier
 
 SURE = 60.0  # times the usual scale of logits
 WORDS = [start + end for start in "bcdfgklmnprst" for end in ("all", "ook", "ar", "eel", "id")]

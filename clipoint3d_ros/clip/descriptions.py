@@ -16,6 +16,9 @@ from typing import Any, NoReturn
 
 import yaml
 
+from clipoint3d_ros.resources import config_file
+
+DEFAULT_CLASSES = "classes/tabletop.yaml"
 TEMPLATE = "the depth map of a {class} 3D model which has {description}"
 NAME_TEMPLATES = ("a depth map of a {class}", "a depth map of the {class}", "the depth map of a {class} 3D model")
 
@@ -41,6 +44,19 @@ class Descriptions:
         plain = [t.replace("{class}", name) for t in NAME_TEMPLATES]
         told = [self.template.replace("{class}", name).replace("{description}", d) for d in self.descriptions[index]]
         return plain + told
+
+
+def read_classes(classes: str | Path | Sequence[str] | None) -> Descriptions:
+    """Classes as a user names them: None for the tabletop ones, a class file's path, or names.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load_descriptions` and `describe`.
+    """
+    if classes is None:
+        return load_descriptions(config_file(DEFAULT_CLASSES))
+    if isinstance(classes, str | Path):
+        return load_descriptions(classes)
+    return describe(classes)
 
 
 def load_descriptions(path: str | Path) -> Descriptions:

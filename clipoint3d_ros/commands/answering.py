@@ -291,7 +291,7 @@ def _refuse_what_a_bag_cannot_give(config: PerceptionConfig) -> None:
 
 def _class_names(config: PerceptionConfig) -> tuple[str, ...]:
     from clipoint3d_ros.clip.bundle import bundled_classes
-    from clipoint3d_ros.recognition.classifier import read_classes
+    from clipoint3d_ros.clip.descriptions import read_classes
 
     if config.bundle and config.class_source is None:
         return bundled_classes(config.bundle).names

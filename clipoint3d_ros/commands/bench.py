@@ -63,13 +63,12 @@ def run(args: argparse.Namespace) -> int:
 
     from tqdm import tqdm
 
-    from clipoint3d_ros.clip.descriptions import describe
+    from clipoint3d_ros.clip.descriptions import describe, read_classes
     from clipoint3d_ros.commands.evaluate import write_json
     from clipoint3d_ros.evaluation.serving import accuracy, machine, plots, timing
     from clipoint3d_ros.evaluation.serving.objects import simulated_objects
     from clipoint3d_ros.evaluation.serving.rows import DOUBT, serving_rows
     from clipoint3d_ros.evaluation.zero_shot import read_objects
-    from clipoint3d_ros.recognition.classifier import read_classes
 
     backbones = _backbones(args.backbone, args.pretrained, args.device)
     device = backbones["all"].device

@@ -209,8 +209,9 @@ def _on_scenes(args: argparse.Namespace) -> dict[str, Any]:
     folder = args.scenes or scenes.default_scenes_dir()
     names = scenes.scene_names(folder, args.score_on)
 
+    from clipoint3d_ros.clip.descriptions import read_classes
     from clipoint3d_ros.evaluation import zero_shot
-    from clipoint3d_ros.recognition.classifier import Classifier, read_classes
+    from clipoint3d_ros.recognition.classifier import Classifier
     from clipoint3d_ros.recognition.config import ClassifierConfig
 
     classes, config = read_classes(args.classes), ClassifierConfig(selection=args.selection)
@@ -229,8 +230,9 @@ def _on_scenes(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _on_raw_scenes(args: argparse.Namespace) -> int:
+    from clipoint3d_ros.clip.descriptions import read_classes
     from clipoint3d_ros.evaluation import segmentation
-    from clipoint3d_ros.recognition.classifier import Classifier, read_classes
+    from clipoint3d_ros.recognition.classifier import Classifier
     from clipoint3d_ros.resources import EMBEDDED
 
     if args.markdown:

@@ -46,8 +46,8 @@ class ScenesTable:
     halves: bool
 
     def __call__(self) -> Sequence[Any]:
+        from clipoint3d_ros.clip.descriptions import read_classes
         from clipoint3d_ros.evaluation.adaptation.protocol import halves_protocols, scenes_protocol
-        from clipoint3d_ros.recognition.classifier import read_classes
 
         given = (read_classes(self.classes), self.folder, self.adapt_on, self.score_on, self.source, self.count)
         return halves_protocols(*given) if self.halves else (scenes_protocol(*given),)
@@ -64,8 +64,8 @@ class DomainsTable:
     count: int
 
     def __call__(self) -> Sequence[Any]:
+        from clipoint3d_ros.clip.descriptions import read_classes
         from clipoint3d_ros.evaluation.adaptation.protocol import domains_protocol
-        from clipoint3d_ros.recognition.classifier import read_classes
         from clipoint3d_ros.resources import config_file
 
         classes = read_classes(self.classes or config_file(CLASSES[self.kind]))

@@ -28,9 +28,10 @@ def run(args: argparse.Namespace, backbones: Mapping[str, Backbone]) -> int:
 
     from tqdm import tqdm
 
+    from clipoint3d_ros.clip.descriptions import read_classes
     from clipoint3d_ros.evaluation.serving import learning
     from clipoint3d_ros.evaluation.serving.objects import simulated_scenes
-    from clipoint3d_ros.recognition.classifier import Classifier, read_classes
+    from clipoint3d_ros.recognition.classifier import Classifier
 
     bar = tqdm(simulated_scenes(args.count), total=args.count, unit="scene", desc="simulate")
     scenes = [[each.points for each in objects] for objects in bar]

@@ -34,7 +34,6 @@ EXAMPLE = "clipoint3d doctor --ros"
 OK, NOTE, MISSING = "OK", "NOTE", "MISSING"
 LIBRARY, ROS = "library", "ros"
 
-DEFAULT_CLASSES = "classes/tabletop.yaml"
 SETUP = "run 'make setup' in the checkout, or 'pip install .'"
 SYSTEM_LIBRARIES = "sudo apt-get install -y libusb-1.0-0 libgl1 libgomp1"
 
@@ -284,6 +283,8 @@ def _model(model: str) -> Iterator[Row]:
 
 
 def _classes() -> Iterator[Row]:
+    from clipoint3d_ros.clip.descriptions import DEFAULT_CLASSES
+
     try:
         yield Row("default classes", OK, str(config_file(DEFAULT_CLASSES)))
     except FileNotFoundError as error:

@@ -83,9 +83,9 @@ def run(args: argparse.Namespace) -> int:
     from clipoint3d_ros.adaptation.trainer import Run, prepare, train
     from clipoint3d_ros.clip.backbone import load_backbone
     from clipoint3d_ros.clip.bundle import refuse_to_replace_others, save_bundle
+    from clipoint3d_ros.clip.descriptions import read_classes
     from clipoint3d_ros.datasets.domains import read_domain
     from clipoint3d_ros.pretraining.distributed import join
-    from clipoint3d_ros.recognition.classifier import read_classes
 
     recipe = _recipe(args)
     refuse_to_replace_others(args.out.resolve())

@@ -27,13 +27,12 @@ from typing import Any
 import numpy as np
 
 from clipoint3d_ros.clip.backbone import Backbone
-from clipoint3d_ros.clip.descriptions import Descriptions, load_descriptions
+from clipoint3d_ros.clip.descriptions import Descriptions, load_descriptions, read_classes
 from clipoint3d_ros.evaluation.open_vocabulary import macro, read_synonyms, synonyms, unseen_classes
 from clipoint3d_ros.evaluation.rejection import logit_scores, rejection
 from clipoint3d_ros.pretraining.config import CorpusConfig
 from clipoint3d_ros.pretraining.corpus import SENSOR_NAMES, Corpus, generate
 from clipoint3d_ros.pretraining.tower_pass import Judgement, TowerPass, judge, look
-from clipoint3d_ros.recognition.classifier import read_classes
 from clipoint3d_ros.recognition.config import ClassifierConfig
 from clipoint3d_ros.resources import config_file
 

@@ -15,13 +15,12 @@ from clipoint3d_ros.adaptation.reference import kept_reference
 from clipoint3d_ros.adaptation.store import Store, ram_folder
 from clipoint3d_ros.clip.backbone import Backbone, Card, load_backbone
 from clipoint3d_ros.clip.bundle import BundleError, load_network, read_meta
-from clipoint3d_ros.clip.descriptions import Descriptions
+from clipoint3d_ros.clip.descriptions import Descriptions, read_classes
 from clipoint3d_ros.clip.text import class_features
 from clipoint3d_ros.datasets.domains import read_domain
 from clipoint3d_ros.datasets.objects import Objects
 from clipoint3d_ros.nodes.adaptation_config import AdaptationConfig
 from clipoint3d_ros.nodes.versions import FROZEN, Versions
-from clipoint3d_ros.recognition.classifier import read_classes
 from clipoint3d_ros.resources import config_file
 
 

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from clipoint3d_ros.clip.backbone import Backbone, load_backbone
 from clipoint3d_ros.clip.bundle import Adapter, ClassStatistics, load_bundle, read_meta
-from clipoint3d_ros.clip.descriptions import Descriptions, describe, load_descriptions
+from clipoint3d_ros.clip.descriptions import Descriptions, read_classes
 from clipoint3d_ros.clip.network import Network
 from clipoint3d_ros.clip.text import class_features, class_prompts
 from clipoint3d_ros.geometry.clouds import CloudError, Vector, extents, finite_points, level, normalise, resample
@@ -38,10 +38,6 @@ from clipoint3d_ros.recognition.projection import Projection
 from clipoint3d_ros.recognition.recognition import UNKNOWN, Recognition
 from clipoint3d_ros.recognition.selection import facing_weights, keep_certain
 from clipoint3d_ros.recognition.statistics import for_classes, fused_head
-from clipoint3d_ros.resources import config_file
-
-DEFAULT_CLASSES = "classes/tabletop.yaml"
-
 
 # What adapters make of class lists, encoded once; a network whose weights have changed since says it anew.
 _texts: WeakKeyDictionary[Network, dict[Descriptions, tuple[tuple, Tensor]]] = WeakKeyDictionary()
@@ -440,15 +436,6 @@ class Classifier:
             return Recognition.of(probabilities, self.classes, familiar, self.thresholds, share)
         even = Recognition.of(np.full(len(probabilities), 1.0), self.classes)
         return replace(even, label=UNKNOWN, score=1 - even.score)
-
-
-def read_classes(classes: str | Path | Sequence[str] | None) -> Descriptions:
-    """Classes as a user names them: None for the tabletop ones, a class file's path, or names."""
-    if classes is None:
-        return load_descriptions(config_file(DEFAULT_CLASSES))
-    if isinstance(classes, str | Path):
-        return load_descriptions(classes)
-    return describe(classes)
 
 
 def _viewpoints(viewpoint: Vector | None, batch: int) -> np.ndarray | None:

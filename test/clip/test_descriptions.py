@@ -3,7 +3,7 @@
 import pytest
 
 from clipoint3d_ros.clip.backbone import load_backbone
-from clipoint3d_ros.clip.descriptions import describe, load_descriptions
+from clipoint3d_ros.clip.descriptions import describe, load_descriptions, read_classes
 from clipoint3d_ros.clip.text import class_features
 from clipoint3d_ros.resources import config_file
 
@@ -18,8 +18,13 @@ def test_our_class_files_have_five_descriptions_a_class(file, count):
 
 
 def test_the_default_classes_are_exactly_those_promised():
-    names = load_descriptions(config_file("classes/tabletop.yaml")).names
-    assert names == ("box", "can", "tin", "book", "pot", "bowl", "mug", "carton")
+    assert read_classes(None).names == ("box", "can", "tin", "book", "pot", "bowl", "mug", "carton")
+
+
+def test_classes_are_named_as_a_user_names_them(tmp_path):
+    path = tmp_path / "classes.yaml"
+    path.write_text("classes: [cup, fork]\n")
+    assert read_classes(path) == read_classes(str(path)) == read_classes(["cup", "fork"]) == describe(["cup", "fork"])
 
 
 def test_prompts_hold_the_name_and_each_description(tmp_path):

@@ -5,6 +5,7 @@ import pytest
 from labelled import CLASSES, scene_folder, tabletop, untrained_backbone
 
 from clipoint3d_ros.clip.backbone import load_backbone
+from clipoint3d_ros.clip.descriptions import read_classes
 from clipoint3d_ros.evaluation import zero_shot
 from clipoint3d_ros.evaluation.answers import survey
 from clipoint3d_ros.evaluation.bags import LabelledBag
@@ -12,7 +13,7 @@ from clipoint3d_ros.evaluation.offline import replay_offline
 from clipoint3d_ros.evaluation.recording import record
 from clipoint3d_ros.evaluation.scoring import score
 from clipoint3d_ros.nodes.perception_config import PerceptionConfig
-from clipoint3d_ros.recognition.classifier import Classifier, read_classes
+from clipoint3d_ros.recognition.classifier import Classifier
 from clipoint3d_ros.recognition.config import ClassifierConfig
 from clipoint3d_ros.recognition.recognition import UNKNOWN, Recognition
 

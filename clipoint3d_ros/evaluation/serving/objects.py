@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from clipoint3d_ros.clip.descriptions import read_classes
 from clipoint3d_ros.datasets.tabletop import simulate
 from clipoint3d_ros.evaluation.zero_shot import NamedObject, named_objects
-from clipoint3d_ros.recognition.classifier import read_classes
 
 SEED = 99  # of scenes that no training uses
 

@@ -15,6 +15,7 @@ import torch
 
 from clipoint3d_ros.clip.backbone import load_backbone
 from clipoint3d_ros.clip.bundle import BundleError
+from clipoint3d_ros.clip.descriptions import read_classes
 from clipoint3d_ros.evaluation.adaptation.runs import Start
 from clipoint3d_ros.evaluation.processes import in_processes
 from clipoint3d_ros.evaluation.streams.encoding import Encoded, Pooled, encode, look_at, model_checksum, pool_views
@@ -23,7 +24,7 @@ from clipoint3d_ros.evaluation.streams.online import Look, Online, Seen, Setting
 from clipoint3d_ros.evaluation.streams.pools import Pool, Sizes, probe_pool, real_pool, simulated_pool
 from clipoint3d_ros.evaluation.streams.streams import find_streams
 from clipoint3d_ros.pretraining.config import fingerprint
-from clipoint3d_ros.recognition.classifier import Classifier, read_classes
+from clipoint3d_ros.recognition.classifier import Classifier
 from clipoint3d_ros.recognition.config import ClassifierConfig
 from clipoint3d_ros.recognition.familiarity import known
 
