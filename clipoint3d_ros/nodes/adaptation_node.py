@@ -75,7 +75,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         self._versions = Versions()
         self._judgements, self._health = Judgements(), Health()
         self._lasting: dict[str, str] = {}  # troubles by kind, until they are mended
-        self._paused = ""
+        self._paused = self._limited = ""  # why: until ~/pause ends it; until it is below the user's limits again
         self._handed_s = self._saved_s = 0.0
         self._frames = self._trouble_count = self._jumps = 0
         self._budget = Budget(self._config.duty_cycle)
@@ -114,7 +114,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         if adapting is None:
             return
         self._follow_time(adapting.companion, nanoseconds(parts.detections.header.stamp) / 1e9)
-        if self._paused:
+        if self._idle:
             return
         names = adapting.classes.names
         strange = {d.results[0].hypothesis.class_id for d in parts.detections.detections if d.results}
@@ -219,7 +219,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
     def _give_again(self, adapting: Adapting) -> None:
         """Hand over once more: after this node's restart, or perception's."""
         versions = self._versions
-        if self._paused or versions.served is None or self._errand.is_alive():
+        if self._idle or versions.served is None or self._errand.is_alive():
             return
         if versions.restart is not None:
             self._run_errand(self._take_up, adapting, *versions.restart)
@@ -279,7 +279,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
                 self._lock,
                 self._budget,
                 config=lambda: self._config,
-                idle=lambda: bool(self._paused),
+                idle=lambda: bool(self._idle),
                 accepted=self._versions.follow,
                 concluded=partial(self._conclude, adapting),
                 failed=self._work_failed,
@@ -356,6 +356,11 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         self._budget.share = self._config.duty_cycle
         return SetParametersResult(successful=True)
 
+    @property
+    def _idle(self) -> str:
+        """Why nothing is learned just now; "" while something may be."""
+        return self._paused or self._limited
+
     def _pause(self, why: str) -> None:
         if not self._paused:
             self.get_logger().warning(f"adaptation pauses: {why}")
@@ -365,7 +370,11 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         self._paused = "asked to" if request.data else ""
         response.success = True
         response.message = (
-            "nothing is learned until ~/pause is called with false" if request.data else "learning goes on"
+            "nothing is learned until ~/pause is called with false"
+            if request.data
+            else f"learning goes on below the {self._limited}"
+            if self._limited
+            else "learning goes on"
         )
         return response
 
@@ -415,6 +424,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         self.get_logger().info(f"candidate {verdict}")
 
     def _on_tick(self) -> None:
+        self._hold_limits()
         adapting, versions = self._adapting, self._versions
         if self._worker is not None and adapting is not None:
             self._give_again(adapting)
@@ -422,7 +432,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
             "state": "active" if self._worker else "inactive" if adapting else "unconfigured",
             "mode": self._config.mode,
             "steps": str(adapting.gradient.steps if adapting is not None and adapting.gradient is not None else 0),
-            "paused": self._paused or "no",
+            "paused": self._idle or "no",
             "version": str(versions.live),
             "frames": str(self._frames),
             "incomplete": str(self._gathering.missed),
@@ -433,17 +443,16 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
             **({} if adapting is None else learning(adapting.companion, adapting.classes.names)),
             **self._judgements.rows(),
         }
-        self._hold_limits()
         troubles = self._troubles()
         values |= {f"trouble.{kind}": said for kind, said in troubles.items() if said}
-        paused = f"paused: {self._paused}" if self._paused else ""
+        paused = f"paused: {self._idle}" if self._idle else ""
         judged = self._health.judge(troubles, self._config.error_after_s, passing=paused)
         summary = judged.why or f"adapter version {versions.live}"
         self._diagnostics.publish(self._message("adaptation", summary, values, judged.level))
 
     def _troubles(self) -> dict[str, str]:
         """What is wrong now, by kind; "" for what is not."""
-        if self._paused:
+        if self._idle:
             return {}
         versions, troubles = self._versions, dict(self._lasting)
         if versions.strange:
@@ -465,11 +474,11 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
     def _hold_limits(self) -> None:
         """Pause above the user's limits of power and memory, and go on below them."""
         over = self._budget.over(self._config.max_power_w, self._config.max_memory_mb)
-        if over:
-            self._pause(over)
-        elif self._paused.startswith("limit"):
-            self._paused = ""
-            self.get_logger().info("below its limits again: adaptation goes on")
+        if over and not self._limited:
+            self.get_logger().warning(f"adaptation pauses: {over}")
+        elif self._limited and not over:
+            self.get_logger().info("below its limits again" + ("" if self._paused else ": adaptation goes on"))
+        self._limited = over
 
     def _message(self, what: str, summary: str, values: dict[str, str], level: Level) -> DiagnosticArray:
         name = f"{self.get_fully_qualified_name().lstrip('/')}: {what}"

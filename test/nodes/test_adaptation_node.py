@@ -15,6 +15,7 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 pytest.importorskip("vision_msgs.msg", reason="vision_msgs is not installed")
 
 from adapting import OBJECTS, adaptation_nodes, frame
+from rclpy.parameter import Parameter
 
 from clipoint3d_ros.adaptation.memory import Memory
 from clipoint3d_ros.clip.backbone import load_backbone
@@ -169,6 +170,33 @@ def test_pause_adapt_and_save_answer_in_words(perceive, adapt, tmp_path):
     saved = Memory()
     saved.restore(tmp_path / "state" / "learned.safetensors", beside_meaning(beside))
     assert len(saved) == 15
+
+
+def test_above_the_user_s_limit_it_pauses_and_below_it_what_the_user_asked_still_holds(perceive, adapt):
+    beside = adapt(perceive(), every=1000)
+
+    def limit(megabytes):
+        assert beside.served.set_parameters([Parameter("max_memory_mb", value=megabytes)])[0].successful
+
+    limit(1.0)
+    told = beside.diagnosed(lambda d: d["paused"] != "no")
+    assert told["paused"].startswith("limit: ")
+    assert told["paused"].endswith(" MB held, above max_memory_mb 1")
+    beside.show()
+    assert len(beside.served._adapting.companion.learned) == 0
+
+    assert beside.call("pause", True)[0]
+    limit(0.0)
+    assert beside.diagnosed(lambda _: not beside.served._limited)["paused"] == "asked to"
+    limit(1.0)
+    beside.diagnosed(lambda _: beside.served._limited)
+    success, message = beside.call("pause", False)
+    assert success
+    assert message.startswith("learning goes on below the limit: ")
+    limit(0.0)
+    beside.diagnosed(lambda d: d["paused"] == "no")
+    beside.show()
+    assert len(beside.served._adapting.companion.learned) == 15
 
 
 def beside_meaning(beside):
