@@ -240,8 +240,9 @@ class Companion:
         features: Tensor,
         followed: bool = True,
     ) -> Verdict:
-        """The guard's word by `witnesses` that the candidate has not learned from, (H, D) `features` of them; those of which
-        the frozen model has not been asked yet say nothing.
+        """The guard's word by `witnesses` that the candidate has not learned from, (H, D) `features` of them.
+
+        Those of which the frozen model has not been asked yet say nothing.
 
         followed: it has learned from the robot's objects.
         """
