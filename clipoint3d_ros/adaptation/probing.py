@@ -71,7 +71,7 @@ def look_over(served: Network | None, backbone: Backbone, classes: Descriptions,
     adapter = None if served is None else Adapter(served, classes, temperature=1.0, version=1)
     classifier = Classifier(backbone, classes, ClassifierConfig(temperature=1.0), adapter)
     eyes = clouds.sensors()
-    # Apart, for in one batch with others an object of no known viewpoint would have all its views, rear ones too.
+    # Apart: beside others, an object whose sensor's place is not known would not have its views chosen by entropy.
     batches = [rows for which in (clouds.seen, ~clouds.seen) for rows in which.nonzero()[:, 0].split(BATCH)]
     logits, features = [], []
     for rows in filter(len, batches):
