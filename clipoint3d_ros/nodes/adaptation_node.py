@@ -303,9 +303,6 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         if self._hand.perception != self._config.perception:
             self._hand.close()
             self._hand = HandOver(self, self._config.perception)
-        self._parts = {"detections": Detection3DArray, "features": Image, "evidence": Image}
-        if self._config.mode == "gradient":
-            self._parts["objects"] = Image
         if self._paused == CLASSES_CHANGED:
             self._paused = ""  # these are the classes now
         if kept := adapting.kept_pause():
@@ -343,6 +340,9 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         if self._training is not None:
             self._training.start()
         base = f"{self._config.perception}/output"
+        self._parts = {"detections": Detection3DArray, "features": Image, "evidence": Image}
+        if self._config.mode == "gradient":
+            self._parts["objects"] = Image
         self._gathering = Gathering(self._parts)
         for name, kind in self._parts.items():
             self._listen(kind, f"{base}/{name}", partial(self._on_part, name), RELIABLE)
