@@ -184,7 +184,7 @@ class Companion:
             verdict = Verdict(False, (told,), {**verdict.numbers, "gain": (rise, self.config.certain * error)})
         concluded = self._concluded(candidate, verdict, network=True)
         if verdict.accepted:
-            self.reference, self.text = reference, text.float().cpu()
+            self.reference, self.text = reference, text.float().cpu().clone()  # another than the frozen one, always
             _seen_anew(self.learned, learned)
             _seen_anew(self.held, held)
         return concluded
@@ -215,7 +215,7 @@ class Companion:
 
     def adopt(self, reference: Reference, text: Tensor, live: ClassStatistics) -> None:
         """Go on from a network that was accepted in an earlier life; arguments as in `consider`."""
-        self.reference, self.text, self.live = reference, text.float().cpu(), live
+        self.reference, self.text, self.live = reference, text.float().cpu().clone(), live
 
     def forget_objects(self) -> None:
         """Empty memories, as after a jump in time; what is live stays."""
