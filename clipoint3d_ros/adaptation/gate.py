@@ -47,7 +47,7 @@ def refusal(sighting: Sighting, config: GateConfig) -> str:
         return "not finite"
     if sighting.points < config.min_points:
         return "points"
-    if sighting.familiarity < config.min_familiarity:
+    if sighting.label < 0 or sighting.familiarity < config.min_familiarity:
         return "unknown"
     if sighting.entropy > config.max_entropy * math.log(len(sighting.logits)):
         return "entropy"

@@ -27,7 +27,7 @@ from clipoint3d_ros.clip.bundle import to_disk
 from clipoint3d_ros.recognition.tracks import Clock
 
 FORMAT = 1
-REFUSALS = ("not finite", "age", "track", "similar", "full", "bytes")
+REFUSALS = ("not finite", "unknown", "age", "track", "similar", "full", "bytes")
 _META = "memory"  # key of safetensors' own metadata, under which ours is one JSON text
 _OVERHEAD = 512  # bytes of a sighting beside its arrays and id
 _LARGEST_FILE = 256 << 20  # bytes, or twice the memory's own bound; a hostile file must not fill a robot's memory
@@ -50,7 +50,7 @@ class Sighting:
     stamp_s: of the cloud, in seconds.
     track: the object's number by the tracker; negative for a restored one, which is of no living track.
     id: as the segmenter published it, or "".
-    label: the predicted class, in [0, C).
+    label: the predicted class, in [0, C); −1 for an object that was answered as none of them, which no memory takes.
     feature: (D,) float32, in CLIP's embedding.
     logits: (C,) float32 by the words, at temperature 1.
     entropy: of the answer that was served, in nats.
@@ -90,7 +90,7 @@ class Sighting:
                 raise ValueError(f"a sighting's {name} has shape {getattr(self, name).shape}; it must be one row")
         if self.cloud is not None and (self.cloud.ndim != 2 or self.cloud.shape[1] != 3 or not self.cloud.size):
             raise ValueError(f"a sighting's cloud has shape {self.cloud.shape}; it must be (P, 3), or None without one")
-        if not 0 <= self.label < len(self.logits):
+        if not -1 <= self.label < len(self.logits):
             raise ValueError(f"a sighting's label is {self.label}, but it has logits of {len(self.logits)} classes")
         for name in ("agreement", "familiarity"):
             if getattr(self, name) < -1e-6 or getattr(self, name) > 1 + 1e-6:
@@ -184,12 +184,15 @@ class Memory:
         leaves. Over the bounds of all classes together the class that takes most gives way in the same manner.
 
         Returns:
-            "" where it was kept, else one of `REFUSALS`: "not finite"; "age", older than the memory reaches back;
-            "track", of which there is a better sighting; "similar" or "full", where it is itself what would leave its
-            class or the memory, as only one that comes late is; "bytes", larger than all the memory may be.
+            "" where it was kept, else one of `REFUSALS`: "not finite"; "unknown", of no class; "age", older than the
+            memory reaches back; "track", of which there is a better sighting; "similar" or "full", where it is itself
+            what would leave its class or the memory, as only one that comes late is; "bytes", larger than all the
+            memory may be.
         """
         if not sighting.finite:
             return "not finite"
+        if sighting.label < 0:
+            return "unknown"
         with self._lock:
             if self._clock.jumped_back(sighting.stamp_s) or self._of_other_widths(sighting):
                 self._forget()

@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -30,11 +31,11 @@ from clipoint3d_ros.adaptation.companion import Candidate, Companion
 from clipoint3d_ros.adaptation.guard import Verdict
 from clipoint3d_ros.adaptation.memory import Sighting
 from clipoint3d_ros.adaptation.store import StoreError
-from clipoint3d_ros.clip.bundle import Adapter, BundleError, save_bundle, save_statistics
+from clipoint3d_ros.clip.bundle import Adapter, BundleError, read_meta, save_bundle, save_statistics
 from clipoint3d_ros.nodes.adaptation_config import AdaptationConfig
 from clipoint3d_ros.nodes.adapting import Adapting, load
 from clipoint3d_ros.nodes.diagnostics import as_message, figures, learning
-from clipoint3d_ros.nodes.hand_over import HandOver, by_others
+from clipoint3d_ros.nodes.hand_over import CLASSES_CHANGED, HandOver, by_others
 from clipoint3d_ros.nodes.hardware import hardware
 from clipoint3d_ros.nodes.health import Health, Level
 from clipoint3d_ros.nodes.inbox import Worker
@@ -51,7 +52,7 @@ from clipoint3d_ros.recognition.tracks import Clock, Tracker
 
 _STEP_S = 1.0  # that a deactivation waits for a training step, which else ends by itself, and nothing comes of it
 _END_S = 30.0  # that the program's end does
-_AGAIN_S = 2.0  # from one hand-over to another of the same version
+_AGAIN_S = 2.0  # from one try to hand over to the next
 
 
 class AdaptationNode(Lifecycle[AdaptationConfig]):
@@ -76,8 +77,8 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         self._judgements, self._health = Judgements(), Health()
         self._lasting: dict[str, str] = {}  # troubles by kind, until they are mended
         self._paused = self._limited = ""  # why: until ~/pause ends it; until it is below the user's limits again
-        self._handed_s = self._saved_s = 0.0
-        self._frames = self._trouble_count = self._jumps = 0
+        self._handed_s = self._tried_s = self._saved_s = 0.0
+        self._frames = self._trouble_count = self._jumps = self._failed_until = 0
         self._budget = Budget(self._config.duty_cycle)
         self._errand = threading.Thread()  # asks perception, which answers through the executor's thread
         self._verdicts = self._make_publisher(DiagnosticArray, "~/output/verdicts", RELIABLE)
@@ -87,9 +88,8 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         for name, answer in (("adapt", self._on_adapt), ("save", self._on_save), ("reset", self._on_reset)):
             self.create_service(Trigger, f"~/{name}", partial(self._on_trigger, answer))
         self._hand = HandOver(self, self._config.perception)
-        self._parts: dict[str, Any] = {"detections": Detection3DArray, "features": Image, "evidence": Image}
-        if self._config.mode == "gradient":
-            self._parts["objects"] = Image
+        self._theirs: str | None = None  # the bundle that somebody else gave perception since the last try from here
+        self._parts: dict[str, Any] = {}
         self._gathering = Gathering(self._parts)
 
     # Data: from perception's parts to sightings
@@ -153,19 +153,24 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         self._announce(candidate.verdict)
         if candidate.verdict.accepted:
             self._hand_over(adapting, candidate)
-        elif adapting.companion.live is None and self._versions.live != FROZEN:
+        elif adapting.companion.live is None and self._versions.wanted != FROZEN:
             self.get_logger().warning("rejected too often in a row: the frozen model is taken back")
             with self._lock:
                 if self._training is not None:
                     adapting.companion.forget()  # features of the trained network
-                self._back_to_frozen()
-            self._set_bundle("", FROZEN)
+                wanted = self._back_to_frozen()
+                try:
+                    adapting.store.clear()  # else the next start would go on from what was given up
+                except StoreError as error:
+                    self._suffer("store", f"what was given up may come back at the next start: {error}")
+            self._give(wanted)
 
-    def _back_to_frozen(self) -> None:
-        """What was trained is given up; features of the frozen model may be learned from."""
+    def _back_to_frozen(self) -> tuple[str, int]:
+        """Give up what was trained, and learn from the frozen model's features; what perception is to be given."""
         self._versions.give_up()
         if self._training is not None:
             self._training.restart()
+        return self._versions.want("", FROZEN)
 
     def _hand_over(self, adapting: Adapting, candidate: Candidate) -> None:
         version = self._versions.made + 1
@@ -190,25 +195,38 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
                     return  # forgotten in the meantime, by ~/reset
                 path = adapting.store.put(version, write)
                 self._versions.put(version)
+                wanted = self._versions.want(str(path), version)
         except (StoreError, BundleError) as error:
             self._suffer("store", f"an accepted adapter could not be written, so nothing changes: {error}")
             return
         self._lasting.pop("store", None)
         self._handed_s = time.monotonic()
-        self._set_bundle(str(path), version)
+        self._give(wanted)
         if time.monotonic() - self._saved_s >= self._config.save_s:
             self._save(adapting)
 
-    def _set_bundle(self, path: str, version: int) -> bool:
-        """Set perception's `bundle`; whether it took it."""
-        refused = self._hand.give(path)
-        if refused:
-            what = f"adapter version {version}" if version else "the frozen model"
-            self._suffer("hand-over", f"{what} was not handed over: {refused}")
+    def _give(self, wanted: tuple[str, int]) -> bool:
+        """Set perception's `bundle` to what is wanted, (path, version); whether perception took it.
+
+        Where perception does not answer it is tried again at a later tick, and so is an adapter that is wanted in a
+        pause. An adapter that crosses with a bundle of somebody else's gives way to it.
+        """
+        (path, version), self._theirs, self._tried_s = wanted, None, time.monotonic()
+        if version and self._idle:
+            return False
+        what = f"adapter version {version}" if version else "the frozen model"
+        answer = self._hand.give(path, lambda: self._versions.pending == wanted and not (version and self._idle))
+        if self._theirs is not None and not answer.why and self._hand.given() == path:
+            self._hand.give(self._theirs)
+            return False
+        if answer.why:
+            if answer.decided:
+                self._versions.refuse(wanted)
+            self._suffer("hand-over", f"{what} was not handed over: {answer.why}")
             return False
         self._lasting.pop("hand-over", None)
         self._versions.take(version)
-        self.get_logger().info(f"perception answers by {'adapter version ' + str(version) if version else 'frozen'}")
+        self.get_logger().info(f"perception answers by {what}")
         return True
 
     def _run_errand(self, errand: Callable[..., object], *arguments: Any) -> None:
@@ -217,26 +235,24 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         self._errand.start()
 
     def _give_again(self, adapting: Adapting) -> None:
-        """Hand over once more: after this node's restart, or perception's."""
+        """Hand over once more: after this node's restart, or perception's, and what perception has not answered for."""
         versions = self._versions
-        if self._idle or versions.served is None or self._errand.is_alive():
+        waits = time.monotonic() - self._tried_s < _AGAIN_S
+        if waits or versions.served is None or self._hand.busy or self._errand.is_alive():
             return
-        if versions.restart is not None:
+        if versions.pending is not None:
+            self._run_errand(self._give, versions.pending)
+        elif versions.restart is not None and not self._idle:
             self._run_errand(self._take_up, adapting, *versions.restart)
-        elif (
-            versions.live != FROZEN
-            and versions.served == FROZEN
-            and time.monotonic() - self._handed_s > _AGAIN_S
-            and (path := adapting.latest()) is not None
-        ):
-            self._handed_s = time.monotonic()
-            self._run_errand(self._set_bundle, str(path), versions.live)
+        elif versions.live != FROZEN and versions.served == FROZEN and (path := adapting.latest()) is not None:
+            self._run_errand(self._give, versions.want(str(path), int(read_meta(path)["version"])))
 
     def _take_up(self, adapting: Adapting, bundle: Path, version: int) -> None:
         """After this node's restart: perception gets what was live, unless somebody else gave it a bundle meanwhile.
 
         It may still serve an earlier version, where this node was killed between writing one and handing it over.
         """
+        self._tried_s = time.monotonic()
         there = self._hand.given()
         if there is None or self._versions.restart != (bundle, version):
             return  # asked again at the next tick; or something newer is there
@@ -244,9 +260,9 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
             self._versions.take(version)
         elif there and not adapting.store.holds(there):
             self._versions.restart = None
-            self._pause(by_others(there))
+            self._leave(adapting, by_others(there))
         else:
-            self._set_bundle(str(bundle), version)
+            self._give(self._versions.want(str(bundle), version))
 
     def _on_vision_info(self, info: VisionInfo) -> None:
         """Perception that was started anew answers by the frozen model; it gets what was live."""
@@ -254,11 +270,27 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
 
     def _on_parameter_event(self, event: ParameterEvent) -> None:
         """Somebody else gave perception a bundle or other classes: that is respected, not overwritten."""
-        why = self._hand.set_by_others(event)
-        if why:
-            if "classes" not in why:
-                self._versions.live = FROZEN
-            self._pause(why)
+        theirs = self._hand.set_by_others(event)
+        if theirs is None:
+            return
+        if theirs.bundle is None:
+            self._pause(theirs.why)
+            return
+        self._theirs = theirs.bundle
+        self._leave(self._adapting, theirs.why)
+
+    def _leave(self, adapting: Adapting | None, why: str) -> None:
+        """Perception answers by somebody else's choice: pause, and after a restart, too, until ~/pause ends it."""
+        self._versions.leave()
+        self._pause(why)
+        self._keep_pause(adapting, why)
+
+    def _keep_pause(self, adapting: Adapting | None, why: str) -> None:
+        try:
+            if adapting is not None:
+                adapting.keep_pause(why)
+        except OSError as error:
+            self._suffer("save", f"the pause will not outlast this node: {error}")
 
     # Lifecycle
 
@@ -268,6 +300,13 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         name = self.get_fully_qualified_name().strip("/").replace("/", ".")
         logger = self.get_logger()
         adapting, told = load(self._config, name, self._versions, logger.warning, logger.info)
+        if self._hand.perception != self._config.perception:
+            self._hand.close()
+            self._hand = HandOver(self, self._config.perception)
+        if self._paused == CLASSES_CHANGED:
+            self._paused = ""  # these are the classes now
+        if kept := adapting.kept_pause():
+            self._pause(kept)
         self._time = Clock()
         for sighting in (*adapting.companion.learned.sightings()[-1:], *adapting.companion.held.sightings()[-1:]):
             self._time.newest_s = max(self._time.newest_s, sighting.stamp_s)  # time that starts again is seen
@@ -282,7 +321,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
                 idle=lambda: bool(self._idle),
                 accepted=self._versions.follow,
                 concluded=partial(self._conclude, adapting),
-                failed=self._work_failed,
+                failed=self._training_failed,
                 cores=self._cores(adapting.backbone.device),
                 work=time.thread_time if adapting.backbone.device.type == "cpu" else time.monotonic,
             )
@@ -301,6 +340,9 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         if self._training is not None:
             self._training.start()
         base = f"{self._config.perception}/output"
+        self._parts = {"detections": Detection3DArray, "features": Image, "evidence": Image}
+        if self._config.mode == "gradient":
+            self._parts["objects"] = Image
         self._gathering = Gathering(self._parts)
         for name, kind in self._parts.items():
             self._listen(kind, f"{base}/{name}", partial(self._on_part, name), RELIABLE)
@@ -339,7 +381,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         """Copy the live bundle and the memories to disk; what went wrong in words, or ""."""
         self._saved_s = time.monotonic()
         try:
-            adapting.save(self._config.keep_clouds)
+            adapting.save(self._config.keep_clouds, self._versions.network)
         except (OSError, ValueError) as error:
             self._suffer("save", f"not saved: {error}")
             return str(error)
@@ -354,6 +396,9 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         except ParameterError as error:
             return SetParametersResult(successful=False, reason=str(error))
         self._budget.share = self._config.duty_cycle
+        if self._adapting is not None:
+            companion = self._adapting.companion
+            companion.config = replace(companion.config, every=self._config.every)
         return SetParametersResult(successful=True)
 
     @property
@@ -368,6 +413,8 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
 
     def _on_pause(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         self._paused = "asked to" if request.data else ""
+        if not request.data:
+            self._keep_pause(self._adapting, "")
         response.success = True
         response.message = (
             "nothing is learned until ~/pause is called with false"
@@ -405,14 +452,14 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         with self._lock:
             adapting.companion.forget()
             self._tracker.clear()
-            self._back_to_frozen()
+            wanted = self._back_to_frozen()
             try:
                 adapting.remove()
             except OSError as error:  # the next start may find what was learned
                 wrong = str(error)
         self._paused, self._versions.restart = "", None
-        self._run_errand(self._set_bundle, "", FROZEN)  # after a hand-over that may be under way
-        return not wrong, wrong or "everything learned is forgotten; perception answers by the frozen model"
+        self._run_errand(self._give, wanted)  # after a hand-over that may be under way; tried until it is done
+        return not wrong, wrong or "everything learned is forgotten; perception goes back to the frozen model"
 
     # What the node says of itself
 
@@ -443,6 +490,8 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
             **({} if adapting is None else learning(adapting.companion, adapting.classes.names)),
             **self._judgements.rows(),
         }
+        if self._training is not None and self._training.gradient.steps > self._failed_until:
+            self._lasting.pop("training", None)
         troubles = self._troubles()
         values |= {f"trouble.{kind}": said for kind, said in troubles.items() if said}
         paused = f"paused: {self._idle}" if self._idle else ""
@@ -489,8 +538,9 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         if not self._config.learned_log:
             return
         path = Path(self._config.learned_log)
+        name = adapting.classes.names[sighting.label] if sighting.label >= 0 else UNKNOWN
         try:
-            log_sighting(path, sighting, adapting.classes.names[sighting.label], reason)
+            log_sighting(path, sighting, name, reason)
         except OSError as error:
             self._suffer("log", f"cannot write {path}: {error}")
         else:
@@ -500,6 +550,14 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         if rclpy.ok(context=self.context):
             self._trouble_count += 1
             self._suffer("frames", f"nothing learned from a frame: {sentence(error)}")
+
+    def _training_failed(self, error: Exception) -> None:
+        """A step or a candidate failed: a trouble until a whole burst has gone well."""
+        if rclpy.ok(context=self.context):
+            self._trouble_count += 1
+            if self._training is not None:
+                self._failed_until = self._training.gradient.steps + self._config.burst
+            self._suffer("training", f"a training step came to nothing: {sentence(error)}")
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,12 +18,15 @@ from clipoint3d_ros.adaptation.store import Store, ram_folder
 from clipoint3d_ros.clip.backbone import Backbone, Card, load_backbone
 from clipoint3d_ros.clip.bundle import BundleError, load_network, read_meta
 from clipoint3d_ros.clip.descriptions import Descriptions, read_classes
+from clipoint3d_ros.clip.network import Network
 from clipoint3d_ros.clip.text import class_features
 from clipoint3d_ros.datasets.domains import read_domain
 from clipoint3d_ros.datasets.objects import Objects
 from clipoint3d_ros.nodes.adaptation_config import AdaptationConfig
 from clipoint3d_ros.nodes.versions import FROZEN, Versions
 from clipoint3d_ros.resources import config_file
+
+_LONGEST = 1000  # characters of a sentence that is read from disk
 
 
 class Adapting(NamedTuple):
@@ -49,20 +54,23 @@ class Adapting(NamedTuple):
 
         return self.store.latest(usable)
 
-    def save(self, clouds: bool) -> None:
-        """Copy the live bundle and the memories to disk. OSError or ValueError in words where it cannot."""
+    def save(self, clouds: bool, network: Network | None) -> None:
+        """Copy the live bundle and the memories to disk. OSError or ValueError in words where it cannot.
+
+        network: whose features are remembered; None for the frozen one.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         self.store.persist()
         for memory, path in self._memories():
-            memory.save(path, clouds, self._meaning)
+            memory.save(path, clouds, self._meaning(network))
 
-    def restore(self, warn: Callable[[str], object]) -> None:
-        """Take over what was remembered, where it can be; `warn` is told where not."""
+    def restore(self, network: Network | None, warn: Callable[[str], object]) -> None:
+        """Take over what was remembered of that network's features, where it can be; `warn` is told where not."""
         for memory, path in self._memories():
             if not path.is_file():
                 continue
             try:
-                memory.restore(path, self._meaning)
+                memory.restore(path, self._meaning(network))
                 if self.gradient is not None and any(s.cloud is None for s in memory.sightings()):
                     memory.clear()  # saved without clouds, which tier 2 learns from
             except MemoryFileError as error:
@@ -73,11 +81,29 @@ class Adapting(NamedTuple):
         self.store.clear()
         for _, path in self._memories():
             path.unlink(missing_ok=True)
+        self.keep_pause("")
+
+    def keep_pause(self, why: str) -> None:
+        """Keep why nothing may be learned or handed over, for the next start; "" ends it. OSError where it cannot."""
+        if why:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._pause.write_text(why)
+        else:
+            self._pause.unlink(missing_ok=True)
+
+    def kept_pause(self) -> str:
+        """What `keep_pause` kept; "" where nothing."""
+        with suppress(OSError, ValueError):
+            return self._pause.read_text()[:_LONGEST]
+        return ""
 
     @property
-    def _meaning(self) -> str:
+    def _pause(self) -> Path:
+        return self.folder / "paused.txt"
+
+    def _meaning(self, network: Network | None) -> str:
         """What remembered features and labels mean."""
-        return " ".join([self.card.checksum, *self.classes.names])
+        return " ".join([self.card.checksum, *self.classes.names, *([] if network is None else [_digest(network)])])
 
     def _memories(self) -> Iterator[tuple[Memory, Path]]:
         for memory, name in ((self.companion.learned, "learned"), (self.companion.held, "held")):
@@ -147,17 +173,25 @@ def load(
     store = Store(live, folder / "bundles", config.keep)
     kept = None if gradient is None else backbone
     adapting = Adapting(classes, backbone.card, companion, store, folder, kept, gradient)
-    adapting.restore(warn)
     versions.begin(max(store.versions(), default=FROZEN))
     latest = adapting.latest(backbone)
     if latest is not None:
         _go_on(adapting, latest, backbone, versions, warn)
+    adapting.restore(versions.network, warn)
     told = "gain on the probe set" if reference.helpful else "gain nothing certain on the probe set, and stay unused"
     going = "no version yet" if latest is None else f"going on from {latest.name}"
     return adapting, (
         f"{backbone.name}: class statistics of {config.source} {told}; {len(companion.learned)} objects remembered, "
         f"{going}"
     )
+
+
+def _digest(network: Network) -> str:
+    """What tells a trained network from any other."""
+    told = hashlib.sha256()
+    for name, tensor in sorted(network.adapter().items()):
+        told.update(name.encode() + tensor.cpu().numpy().tobytes())
+    return told.hexdigest()
 
 
 def reference_folder() -> Path:

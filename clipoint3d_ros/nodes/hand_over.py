@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.msg import ParameterEvent, ParameterValue
@@ -15,6 +15,25 @@ from rcl_interfaces.srv import GetParameters, SetParameters
 
 _STRING = 4  # rcl_interfaces/ParameterType.PARAMETER_STRING
 _ANSWER_S = 10.0  # for perception to load a bundle and say whether it will
+CLASSES_CHANGED = "perception's classes were changed; give this node the same, clean it up and configure it"
+
+
+class Answer(NamedTuple):
+    """What came of setting `bundle`.
+
+    why: it was not taken, as a sentence; "" where it was. decided: by perception, or by whoever wants it no longer;
+    else perception may not even have heard of it.
+    """
+
+    why: str = ""
+    decided: bool = True
+
+
+class Theirs(NamedTuple):
+    """What somebody else has changed of perception: its `bundle`, or where that is None its classes; and in words."""
+
+    why: str
+    bundle: str | None = None
 
 
 class HandOver:
@@ -30,27 +49,44 @@ class HandOver:
         self._set: Any = node.create_client(SetParameters, f"{perception}/set_parameters")
         self._get: Any = node.create_client(GetParameters, f"{perception}/get_parameters")
         self._name = f"{node.get_namespace().rstrip('/')}/{perception}"
-        self._perception, self._found_s = perception, found_s
+        self.perception, self._found_s = perception, found_s
+        self._node = node
         self._one = threading.Lock()  # at a time
         self._answered = threading.Condition()
         self._hurried = 0
         self._unseen: deque[str] = deque(maxlen=64)  # what `bundle` was set to from here; events tell of it late
 
-    def give(self, path: str) -> str:
-        """Set `bundle` to a folder, or "" for the frozen model; why perception did not take it, or ""."""
+    def close(self) -> None:
+        """Ask nothing more of that node."""
+        for client in (self._set, self._get):
+            self._node.destroy_client(client)
+
+    @property
+    def busy(self) -> bool:
+        """Whether perception is being asked for something."""
+        return self._one.locked()
+
+    def give(self, path: str, still: Callable[[], bool] = lambda: True) -> Answer:
+        """Set `bundle` to a folder, or "" for the frozen model.
+
+        Args:
+            still: whether that is wanted; asked at the last moment.
+        """
         with self._one:
             if not self._found(self._set):
-                return f"no node '{self._perception}' is there to take it"
+                return Answer(f"no node '{self.perception}' is there to take it", decided=False)
+            if not still():
+                return Answer("it is wanted no longer")
             value = ParameterValue(type=_STRING, string_value=path)
             request = SetParameters.Request(parameters=[ParameterMessage(name="bundle", value=value)])
             self._unseen.append(path)
             answer, wrong = self._asked(self._set, request)
             if wrong:
-                return wrong
+                return Answer(wrong, decided=False)
             result = answer.results[0]
             if not result.successful:
                 self._unseen.remove(path)
-            return "" if result.successful else f"perception refused it: {result.reason}"
+            return Answer() if result.successful else Answer(f"perception refused it: {result.reason}")
 
     def given(self) -> str | None:
         """What `bundle` is, whoever set it; None where perception does not say."""
@@ -76,17 +112,17 @@ class HandOver:
             with self._answered:
                 self._hurried -= 1
 
-    def set_by_others(self, event: ParameterEvent) -> str:
-        """What somebody else has changed of perception that adapting depends on, as a sentence; "" where nothing."""
+    def set_by_others(self, event: ParameterEvent) -> Theirs | None:
+        """What somebody else has changed of perception that adapting depends on; None where nothing."""
         if event.node != self._name:
-            return ""
+            return None
         for parameter in event.changed_parameters:
             given = parameter.value.string_value
             if parameter.name == "bundle" and not self._was_ours(given):
-                return by_others(given)
+                return Theirs(by_others(given), given)
             if parameter.name == "classes":
-                return "perception's classes were changed; give this node the same, clean it up and configure it"
-        return ""
+                return Theirs(CLASSES_CHANGED)
+        return None
 
     def _found(self, client: Any) -> bool:
         end = time.monotonic() + self._found_s

@@ -68,7 +68,7 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
         "~/pause": "true: nothing is learned until called with false",
         "~/adapt": "make a candidate now; the answer is the verdict",
         "~/save": "bundle and memory to `state_folder`",
-        "~/reset": "forget everything; perception answers by the frozen model",
+        "~/reset": "forget everything; perception goes back to the frozen model",
         "{perception}/set_parameters": "sets perception's `bundle`: the hand-over",
         "{perception}/get_parameters": "asks what perception's `bundle` is, after a restart",
     },

@@ -13,6 +13,7 @@ from clipoint3d_ros.adaptation.companion import Companion
 from clipoint3d_ros.adaptation.memory import Sighting
 from clipoint3d_ros.nodes.evidence import COLUMNS, read_rows
 from clipoint3d_ros.nodes.stamps import Watch, nanoseconds
+from clipoint3d_ros.recognition.recognition import UNKNOWN
 from clipoint3d_ros.recognition.tracks import Tracker
 
 _LOG_BYTES = 50 << 20  # of a log, which then starts again beside its predecessor
@@ -59,7 +60,8 @@ class Gathering:
 def sightings(
     parts: Parts, names: tuple[str, ...], companion: Companion, tracker: Tracker, versions: Collection[int]
 ) -> list[Sighting]:
-    """The objects of one stamp that were given one of the classes by a model whose features the companion knows.
+    """The objects of one stamp that were answered, as one of the classes or as unknown, by a model whose features the
+    companion knows.
 
     Args:
         names: the classes.
@@ -95,14 +97,14 @@ def sightings(
     for row, (detection, track) in enumerate(zip(detections, tracks, strict=True)):
         told = dict(zip(COLUMNS, evidence[row].tolist(), strict=True))
         name = detection.results[0].hypothesis.class_id if detection.results else ""
-        if name not in names or int(told["version"]) not in versions:
-            continue  # unknown, of classes that have just changed, or by a model whose features are others
+        if name not in (*names, UNKNOWN) or int(told["version"]) not in versions:
+            continue  # of classes that have just changed, or by a model whose features are others
         found.append(
             Sighting(
                 stamp_s=stamp_s,
                 track=track,
                 id=detection.id,
-                label=names.index(name),
+                label=-1 if name == UNKNOWN else names.index(name),
                 feature=features[row],
                 logits=logits[row],
                 entropy=told["entropy"],

@@ -14,6 +14,7 @@ class Versions:
 
     Attributes:
         made: the last one written. live: the one perception was given last, and took.
+        pending: (bundle, version) that perception is to be given and has not taken yet; ("", FROZEN): the frozen one.
         served: the one perception says it serves; None until it has.
         restart: (bundle, version) that was live when the node last ran, until perception has been asked what it serves.
         network: the trained one whose features are learned from, before its merge; None for the frozen one.
@@ -22,6 +23,7 @@ class Versions:
     def __init__(self) -> None:
         self.made = self.live = FROZEN
         self.served: int | None = None
+        self.pending: tuple[str, int] | None = None
         self.restart: tuple[Path, int] | None = None
         self.network: Network | None = None
         self._known = {FROZEN}
@@ -38,7 +40,9 @@ class Versions:
 
     def begin(self, made: int) -> None:
         """Count on from the highest version that was found; nothing is live, the frozen features are learned from."""
-        self.made, self.live, self.restart = made, FROZEN, None
+        self.made = made
+        self.leave()
+        self.restart = None
         self.give_up()
 
     def go_on(self, bundle: Path, version: int, network: Network | None) -> None:
@@ -51,9 +55,32 @@ class Versions:
         self.made = version
         self._known.add(version)
 
+    @property
+    def wanted(self) -> int:
+        """The one that is live, or is to be."""
+        return self.live if self.pending is None else self.pending[1]
+
+    def want(self, bundle: str, version: int) -> tuple[str, int]:
+        """Perception is to be given this, whatever it was to be given before."""
+        self.pending = (bundle, version)
+        return self.pending
+
     def take(self, version: int) -> None:
         """Perception took it."""
         self.live, self.restart = version, None
+        if self.pending is not None and self.pending[1] == version:
+            self.pending = None
+
+    def refuse(self, given: tuple[str, int]) -> None:
+        """Perception will not have it: what it serves stays."""
+        if self.restart is not None and (str(self.restart[0]), self.restart[1]) == given:
+            self.restart = None
+        if self.pending == given:
+            self.pending = None
+
+    def leave(self) -> None:
+        """What perception serves is somebody else's choice, and nothing is given against it."""
+        self.live, self.pending = FROZEN, None
 
     def follow(self, network: Network) -> None:
         """Learn from a trained network's features from now on; no version so far has them."""
@@ -66,5 +93,7 @@ class Versions:
     def say(self, version: int) -> None:
         """Perception says what it serves."""
         self.served = version
-        if version != FROZEN and version in self._known and self.restart is None:
+        if self.pending is not None and self.pending[1] == version:
+            self.take(version)
+        elif version != FROZEN and version in self._known and self.restart is None:
             self.live = version

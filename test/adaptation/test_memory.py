@@ -285,7 +285,7 @@ def test_other_widths_clear_the_memory_first_since_labels_mean_something_else(ch
         ({"cloud": np.ones((4, 2))}, r"cloud has shape \(4, 2\)"),
         ({"cloud": np.ones((0, 3))}, r"cloud has shape \(0, 3\)"),
         ({"label": 4}, "label is 4, but it has logits of 4 classes"),
-        ({"label": -1}, "label is -1"),
+        ({"label": -2}, "label is -2"),
         ({"agreement": 1.2}, "agreement is 1.2"),
         ({"familiarity": -0.5}, "familiarity is -0.5"),
         ({"points": -1}, "-1 points"),

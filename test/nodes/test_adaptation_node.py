@@ -6,9 +6,11 @@ import json
 import threading
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from bundles import small_bundle
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
@@ -20,6 +22,7 @@ from rclpy.parameter import Parameter
 from clipoint3d_ros.adaptation.memory import Memory
 from clipoint3d_ros.clip.backbone import load_backbone
 from clipoint3d_ros.clip.bundle import load_bundle, read_meta
+from clipoint3d_ros.nodes.hand_over import Answer
 
 pytestmark = [pytest.mark.ros, pytest.mark.usefixtures("quick_ticks")]
 
@@ -62,7 +65,7 @@ def test_what_is_seen_becomes_an_accepted_version_and_reset_gives_the_frozen_mod
     assert adapted != frozen
 
     success, message = beside.call("reset")
-    assert (success, message) == (True, "everything learned is forgotten; perception answers by the frozen model")
+    assert (success, message) == (True, "everything learned is forgotten; perception goes back to the frozen model")
     beside.wait_for_version(0)
     assert peer.parameter("bundle") == ""
     assert bundles(tmp_path) == []
@@ -124,7 +127,7 @@ def test_a_source_that_helps_nothing_never_goes_live_and_says_so(perceive, adapt
     assert beside.diagnosis()["anchored"] == "words alone answer"
 
 
-def test_repeated_rejection_takes_the_frozen_model_back(perceive, adapt):
+def test_repeated_rejection_takes_the_frozen_model_back_and_a_restart_does_not_undo_that(perceive, adapt, tmp_path):
     peer = perceive()
     beside = adapt(peer, rejections=2)
     beside.show()
@@ -138,6 +141,85 @@ def test_repeated_rejection_takes_the_frozen_model_back(perceive, adapt):
     assert beside.call("pause", True)[0]
     answer, frozen = beside.show()
     assert answer == frozen
+    assert bundles(tmp_path) == bundles(tmp_path, "state") == []
+
+    beside.stop()
+    again = adapt(peer)
+    assert again.diagnosed(lambda d: d["state"] == "active")["version"] == "0"
+    assert again.served._adapting.companion.live is None
+    assert peer.parameter("bundle") == ""
+
+
+def test_a_return_to_the_frozen_model_that_perception_does_not_hear_of_is_tried_again(perceive, adapt, monkeypatch):
+    peer = perceive()
+    beside = adapt(peer)
+    beside.show()
+    beside.wait_for_version(1)
+    give, tried = beside.served._hand.give, []
+
+    def deaf_at_first(path, still):
+        tried.append(path)
+        return Answer("perception did not answer", decided=False) if len(tried) == 1 else give(path, still)
+
+    monkeypatch.setattr(beside.served._hand, "give", deaf_at_first)
+    assert beside.call("reset")[0]
+    beside.peer.wait(lambda: tried, what="a first try")
+    assert beside.version() == 1
+    beside.wait_for_version(0)
+    assert tried == ["", ""]
+    beside.diagnosed(lambda d: d["version"] == "0")
+    assert beside.served._versions.pending is None
+
+
+@pytest.mark.parametrize("call", ["pause", "reset of perception"])
+def test_what_is_accepted_as_a_pause_begins_is_not_handed_over_in_it(perceive, adapt, monkeypatch, call):
+    peer = perceive()
+    beside = adapt(peer)
+    node, began = beside.served, []
+    hand_over = node._hand_over
+
+    def late(*candidate):
+        if not began:  # accepted, and not handed over yet
+            if call == "pause":
+                assert beside.call("pause", True)[0]
+            else:
+                assert peer.set(bundle="") == (True, "")
+            peer.wait(lambda: node._paused, what="a pause")
+            began.append(True)
+        hand_over(*candidate)
+
+    monkeypatch.setattr(node, "_hand_over", late)
+    beside.show()
+    beside.diagnosed(lambda d: d["paused"] != "no")
+    time.sleep(0.5)
+    assert (beside.version(), peer.parameter("bundle")) == (0, "")
+    assert beside.call("pause", False)[0]
+    beside.show()
+    beside.wait_for_version(node._versions.made)
+
+
+def test_an_adapter_that_crosses_with_somebody_else_s_bundle_gives_way(
+    perceive, adapt, backbone, sharp, tmp_path, monkeypatch
+):
+    peer = perceive()
+    beside = adapt(peer)
+    theirs = small_bundle(tmp_path / "theirs", backbone, sharp.classes, version=50)
+    node, crossed = beside.served, []
+    give = node._hand.give
+
+    def late(path, still=None):
+        if not crossed:
+            crossed.append(path)
+            assert peer.set(bundle=str(theirs)) == (True, "")
+            peer.wait(lambda: node._paused, what="a pause")
+        return give(path)  # as if perception had been asked before
+
+    monkeypatch.setattr(node._hand, "give", late)
+    beside.show()
+    peer.wait(lambda: crossed, what="a hand-over")
+    peer.wait(lambda: peer.parameter("bundle") == str(theirs), what="their bundle")
+    beside.wait_for_version(50)
+    assert "by someone else" in beside.diagnosis()["paused"]
 
 
 # Services
@@ -275,7 +357,7 @@ def test_killed_between_writing_and_handing_over_it_gives_the_newest_once_it_is_
     first = adapt(peer)
     first.show()
     first.wait_for_version(1)
-    monkeypatch.setattr(first.served, "_set_bundle", lambda *_: False)
+    monkeypatch.setattr(first.served, "_give", lambda *_: False)
     first.show()
     peer.wait(lambda: first.served._versions.made > 1, what="a version that is written and not given")
     written = first.served._versions.made
@@ -360,7 +442,7 @@ def test_without_perception_it_waits_and_says_so(perceive, adapt, capfd):
     told = beside.diagnosed(lambda d: d["state"] == "active")
     assert (told["frames"], told["version"], told["verdict"]) == ("0", "0", "none yet")
     beside.served._hand._found_s = 0.5
-    assert not beside.served._set_bundle("/some/bundle", 1)
+    assert not beside.served._give(beside.served._versions.want("/some/bundle", 1))
     assert "adapter version 1 was not handed over: no node 'elsewhere' is there to take it" in capfd.readouterr().err
     assert peer.parameter("bundle") == ""
 
@@ -397,6 +479,15 @@ def test_perception_s_own_reset_is_respected(perceive, adapt):
     answer, frozen = beside.show()
     assert answer == frozen
 
+    beside.stop()  # nor does this node's next start undo it
+    again = adapt(peer)
+    assert "set to '' by someone else" in again.diagnosed(lambda d: d["paused"] != "no")["paused"]
+    assert (again.version(), peer.parameter("bundle")) == (0, "")
+    assert again.call("pause", False)[0]
+    again.wait_for_version(1)
+    again.stop()
+    assert adapt(peer).diagnosed(lambda d: d["version"] == "1")["paused"] == "no"
+
 
 def test_hand_overs_in_quick_succession_are_all_its_own(perceive, adapt):
     peer = perceive()
@@ -432,6 +523,49 @@ def test_classes_that_perception_changes_pause_it(perceive, adapt):
     beside = adapt(peer)
     assert peer.set(classes=["hat", "shoe"]) == (True, "")
     assert "perception's classes were changed" in beside.diagnosed(lambda d: d["paused"] != "no")["paused"]
+    for name in ("deactivate", "cleanup", "configure", "activate"):  # as it says
+        assert beside.transition(name)
+    assert beside.diagnosed(lambda d: d["state"] == "active")["paused"] == "no"
+
+
+def test_what_takes_effect_at_the_next_configure_does(perceive, adapt):
+    peer = perceive()
+    beside = adapt(peer, perception="elsewhere", active=False)
+    beside.diagnosed(lambda d: d["state"] == "active")
+    for name in ("deactivate", "cleanup"):
+        assert beside.transition(name)
+    assert beside.served.set_parameters([Parameter("perception", value="perception")])[0].successful
+    for name in ("configure", "activate"):
+        assert beside.transition(name)
+    beside.wait_until_listening()
+    beside.show()
+    beside.wait_for_version(1)
+
+
+def test_how_many_objects_make_a_candidate_changes_while_it_runs(perceive, adapt):
+    beside = adapt(perceive(), every=1000)
+    beside.show()
+    beside.wait_for_version(1)
+    beside.show()
+    assert beside.version() == 1
+    assert beside.served.set_parameters([Parameter("every", value=8)])[0].successful
+    beside.show()
+    beside.wait_for_version(2)
+
+
+def test_what_was_remembered_of_another_network_s_features_is_not_taken_over(perceive, adapt):
+    beside = adapt(perceive(), every=1000)
+    beside.show()
+    adapting, told = beside.served._adapting, []
+    trained = SimpleNamespace(adapter=lambda: {"lora": torch.ones(2)})
+    adapting.save(False, trained)
+    adapting.companion.forget_objects()
+    adapting.restore(None, told.append)
+    assert len(told) == 2
+    assert all("is not taken over" in sentence for sentence in told)
+    assert len(adapting.companion.learned) == 0
+    adapting.restore(trained, told.append)
+    assert (len(told), len(adapting.companion.learned)) == (2, 15)
 
 
 def test_objects_of_classes_it_does_not_have_are_not_learned_from_and_it_says_so(perceive, adapt, capfd):

@@ -13,7 +13,9 @@ pytest.importorskip("rcl_interfaces.msg", reason="rcl_interfaces is not installe
 from rcl_interfaces.msg import Parameter, ParameterEvent, ParameterValue
 from rcl_interfaces.srv import GetParameters, SetParameters
 
-from clipoint3d_ros.nodes.hand_over import HandOver
+from clipoint3d_ros.nodes.hand_over import CLASSES_CHANGED, Answer, HandOver, Theirs
+
+STOPPED = Answer("perception's answer was not waited for, since this node stops", decided=False)
 
 
 class Perception:
@@ -68,51 +70,51 @@ def hand(perception):
 
 
 def test_a_bundle_is_given_and_its_event_is_our_own(hand, perception):
-    assert hand.give("/live/1") == ""
+    assert hand.give("/live/1") == Answer()
     assert perception.bundle == "/live/1"
-    assert hand.set_by_others(event("/live/1")) == ""
+    assert hand.set_by_others(event("/live/1")) is None
 
 
 def test_events_that_arrive_after_the_next_hand_over_are_still_our_own(hand):
     for path in ("/live/1", "/live/2", ""):
         hand.give(path)
-    assert [hand.set_by_others(event(path)) for path in ("/live/1", "/live/2", "")] == [""] * 3
+    assert [hand.set_by_others(event(path)) for path in ("/live/1", "/live/2", "")] == [None] * 3
 
 
 def test_an_event_that_was_lost_does_not_hide_the_next(hand):
     for path in ("/live/1", "/live/2"):
         hand.give(path)
-    assert hand.set_by_others(event("/live/2")) == ""
-    assert "set to '/live/1' by someone else" in hand.set_by_others(event("/live/1"))
+    assert hand.set_by_others(event("/live/2")) is None
+    assert "set to '/live/1' by someone else" in hand.set_by_others(event("/live/1")).why
 
 
 def test_what_somebody_else_sets_is_told_even_where_it_was_ours_once(hand):
     hand.give("/live/1")
-    assert hand.set_by_others(event("/live/1")) == ""
+    assert hand.set_by_others(event("/live/1")) is None
     for path in ("/theirs", "", "/live/1"):
-        assert hand.set_by_others(event(path)) == (
-            f"perception's bundle was set to '{path}' by someone else; call ~/pause with false to go on"
+        assert hand.set_by_others(event(path)) == Theirs(
+            f"perception's bundle was set to '{path}' by someone else; call ~/pause with false to go on", path
         )
 
 
 def test_a_refusal_is_told_and_expects_no_event(hand, perception):
     hand.give("/live/1")
-    assert hand.give("/refused") == "perception refused it: it is damaged"
+    assert hand.give("/refused") == Answer("perception refused it: it is damaged")
     assert perception.bundle == "/live/1"
-    assert hand.set_by_others(event("/live/1")) == ""
-    assert "by someone else" in hand.set_by_others(event("/refused"))
+    assert hand.set_by_others(event("/live/1")) is None
+    assert "by someone else" in hand.set_by_others(event("/refused")).why
 
 
 def test_without_perception_nothing_is_given_or_expected():
     hand = HandOver(Perception(there=False), "perception", found_s=0.1)
-    assert hand.give("/live/1") == "no node 'perception' is there to take it"
-    assert "by someone else" in hand.set_by_others(event("/live/1"))
+    assert hand.give("/live/1") == Answer("no node 'perception' is there to take it", decided=False)
+    assert "by someone else" in hand.set_by_others(event("/live/1")).why
 
 
 def test_other_nodes_and_other_parameters_are_nobody_s_business(hand):
-    assert hand.set_by_others(event("/theirs", node="/other/perception")) == ""
-    assert hand.set_by_others(event("entropy", name="selection")) == ""
-    assert "classes were changed" in hand.set_by_others(event("mug", name="classes"))
+    assert hand.set_by_others(event("/theirs", node="/other/perception")) is None
+    assert hand.set_by_others(event("entropy", name="selection")) is None
+    assert hand.set_by_others(event("mug", name="classes")) == Theirs(CLASSES_CHANGED)
 
 
 def test_what_perception_has_been_given_can_be_asked(hand, perception):
@@ -130,7 +132,7 @@ def test_perception_that_is_found_late_is_waited_for(perception):
     time.sleep(1.5)
     perception.there = True
     thread.join(2.0)
-    assert found == [""]
+    assert found == [Answer()]
 
 
 def in_thread(call):
@@ -150,26 +152,31 @@ def test_whoever_waits_for_an_answer_is_told_when_the_node_stops(call):
     with hand.hurried():
         thread.join(2.0)
         assert not thread.is_alive(), "it went on waiting"
-    wanted = "perception's answer was not waited for, since this node stops" if call == "give" else None
-    assert found == [wanted]
+    assert found == [STOPPED if call == "give" else None]
 
 
 def test_what_was_sent_without_waiting_is_still_our_own(perception):
     hand = HandOver(Perception(deaf=True), "perception")
     with hand.hurried():
-        assert hand.give("/live/1") == "perception's answer was not waited for, since this node stops"
-    assert hand.set_by_others(event("/live/1")) == ""
+        assert hand.give("/live/1") == STOPPED
+    assert hand.set_by_others(event("/live/1")) is None
 
 
 def test_in_a_hurry_a_perception_that_is_not_there_is_not_looked_for():
     hand = HandOver(Perception(there=False), "perception")
     began = time.monotonic()
     with hand.hurried():
-        assert hand.give("/live/1") == "no node 'perception' is there to take it"
+        assert hand.give("/live/1") == Answer("no node 'perception' is there to take it", decided=False)
     assert time.monotonic() - began < 0.5
 
 
 def test_after_a_hurry_answers_are_waited_for_again(hand):
     with hand.hurried():
         pass
-    assert hand.give("/refused") == "perception refused it: it is damaged"
+    assert hand.give("/refused") == Answer("perception refused it: it is damaged")
+
+
+def test_what_is_wanted_no_longer_at_the_last_moment_is_not_given(hand, perception):
+    hand.give("/live/1")
+    assert hand.give("/live/2", lambda: False) == Answer("it is wanted no longer")
+    assert perception.bundle == "/live/1"

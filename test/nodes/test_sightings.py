@@ -79,6 +79,30 @@ def rows_of(width):
     return SimpleNamespace(encoding="32FC1", is_bigendian=0, height=0, width=width, step=4 * width, data=b"")
 
 
+def image_of(rows):
+    rows = np.asarray(rows, "<f4")
+    height, width = rows.shape
+    return SimpleNamespace(
+        encoding="32FC1", is_bigendian=0, height=height, width=width, step=4 * width, data=rows.tobytes()
+    )
+
+
+def test_an_object_answered_unknown_is_seen_too_as_none_of_the_classes():
+    """How many of the robot's objects are of any class is told from all of them."""
+    place = SimpleNamespace(x=1.0, y=0.0, z=0.0)
+    box = SimpleNamespace(center=SimpleNamespace(position=place), size=place)
+    answers = [[SimpleNamespace(hypothesis=SimpleNamespace(class_id=name))] for name in ("can", "unknown", "shoe")]
+    detections = [SimpleNamespace(id=str(i), bbox=box, results=results) for i, results in enumerate(answers)]
+    evidence = np.zeros((3, len(COLUMNS)))
+    evidence[:, COLUMNS.index("familiarity")] = 0.9, 0.3, 0.9
+    frame = SimpleNamespace(header=message(1).header, detections=detections)
+    parts = Parts(frame, image_of(np.ones((3, 8))), image_of(evidence))
+    companion = SimpleNamespace(text=torch.ones(2, 8), scale=1.0)
+    seen = sightings(parts, ("mug", "can"), companion, Tracker(), {0})
+    assert [(s.id, s.label) for s in seen] == [("0", 1), ("1", -1)]
+    assert seen[1].familiarity == pytest.approx(0.3)
+
+
 @pytest.mark.parametrize("objects", [None, rows_of(7)])
 def test_a_frame_without_objects_has_no_sightings_and_is_no_failure(objects):
     frame = SimpleNamespace(header=message(1).header, detections=[])

@@ -155,7 +155,14 @@ def test_a_step_that_fails_is_told_and_training_goes_on(train):
     beside.show()
     beside.show()
     beside.peer.wait(lambda: gradient.steps > 0, what="a step after the one that failed")
-    assert beside.diagnosis()["failed"] == "1"
+    told = beside.diagnosed(lambda d: "trouble.training" in d)
+    assert told["failed"] == "1"
+    assert told["trouble.training"].endswith("the loss of step 0 is not finite")
+    for _ in range(100):
+        beside.show()  # what goes well elsewhere does not hide it
+        if gradient.steps > BURST:
+            break
+    assert "trouble.training" not in beside.diagnosed(lambda d: int(d["steps"]) > BURST + 1)
 
 
 def test_deactivating_waits_for_no_long_step_and_nothing_comes_of_it(train):

@@ -76,3 +76,42 @@ def test_an_earlier_life_is_gone_on_with_once_perception_has_been_asked(versions
     assert versions.live == FROZEN, "it may be another bundle of that number"
     versions.take(7)
     assert (versions.live, versions.restart) == (7, None)
+
+
+def test_what_is_pending_is_wanted_until_perception_takes_it_refuses_it_or_says_that_it_serves_it(versions):
+    for over in (versions.take, lambda version: versions.refuse(("/live/3", version)), versions.say):
+        versions.put(3)
+        assert versions.want("/live/3", 3) == versions.pending == ("/live/3", 3)
+        assert versions.wanted == 3
+        over(3)
+        assert versions.pending is None
+
+
+def test_what_was_given_up_stays_wanted_away_until_perception_is_frozen(versions):
+    versions.put(3)
+    versions.take(3)
+    versions.give_up()
+    versions.want("", FROZEN)
+    assert (versions.live, versions.wanted) == (3, FROZEN)
+    versions.say(3)
+    assert (versions.wanted, versions.strange) == (FROZEN, True)
+    versions.say(FROZEN)
+    assert (versions.live, versions.wanted, versions.pending) == (FROZEN, FROZEN, None)
+
+
+def test_a_newer_wish_outlasts_the_end_of_an_older_one(versions):
+    for number in (3, 4):
+        versions.put(number)
+        versions.want(f"/live/{number}", number)
+    versions.take(3)
+    assert (versions.live, versions.wanted) == (3, 4)
+    versions.refuse(("/live/3", 3))
+    assert versions.wanted == 4
+
+
+def test_against_somebody_else_s_choice_nothing_is_wanted(versions):
+    versions.put(3)
+    versions.take(3)
+    versions.want("/live/4", 4)
+    versions.leave()
+    assert (versions.live, versions.wanted, versions.pending) == (FROZEN, FROZEN, None)
