@@ -31,11 +31,11 @@ from clipoint3d_ros.adaptation.companion import Candidate, Companion
 from clipoint3d_ros.adaptation.guard import Verdict
 from clipoint3d_ros.adaptation.memory import Sighting
 from clipoint3d_ros.adaptation.store import StoreError
-from clipoint3d_ros.clip.bundle import Adapter, BundleError, read_meta, save_bundle, save_statistics
+from clipoint3d_ros.clip.bundle import Adapter, BundleError, save_bundle, save_statistics
 from clipoint3d_ros.nodes.adaptation_config import AdaptationConfig
 from clipoint3d_ros.nodes.adapting import Adapting, load
 from clipoint3d_ros.nodes.diagnostics import as_message, figures, learning
-from clipoint3d_ros.nodes.hand_over import CLASSES_CHANGED, HandOver, by_others
+from clipoint3d_ros.nodes.hand_over import CLASSES_CHANGED
 from clipoint3d_ros.nodes.hardware import hardware
 from clipoint3d_ros.nodes.health import Health, Level
 from clipoint3d_ros.nodes.inbox import Worker
@@ -45,14 +45,14 @@ from clipoint3d_ros.nodes.parameters import ParameterError, changed
 from clipoint3d_ros.nodes.program import leave, run
 from clipoint3d_ros.nodes.sightings import Gathering, Parts, log_sighting, sightings
 from clipoint3d_ros.nodes.stamps import nanoseconds
+from clipoint3d_ros.nodes.succession import Succession
 from clipoint3d_ros.nodes.training_thread import TrainingThread
-from clipoint3d_ros.nodes.versions import FROZEN, Versions
+from clipoint3d_ros.nodes.versions import FROZEN
 from clipoint3d_ros.recognition.recognition import UNKNOWN
 from clipoint3d_ros.recognition.tracks import Clock, Tracker
 
 _STEP_S = 1.0  # that a deactivation waits for a training step, which else ends by itself, and nothing comes of it
 _END_S = 30.0  # that the program's end does
-_AGAIN_S = 2.0  # from one try to hand over to the next
 
 
 class AdaptationNode(Lifecycle[AdaptationConfig]):
@@ -73,22 +73,22 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         self._training: TrainingThread | None = None
         self._tracker, self._time = Tracker(), Clock()
         self._lock = threading.Lock()  # of the companion: the worker learns, services ask
-        self._versions = Versions()
         self._judgements, self._health = Judgements(), Health()
         self._lasting: dict[str, str] = {}  # troubles by kind, until they are mended
         self._paused = self._limited = ""  # why: until ~/pause ends it; until it is below the user's limits again
-        self._handed_s = self._tried_s = self._saved_s = 0.0
+        self._handed_s = self._saved_s = 0.0
         self._frames = self._trouble_count = self._jumps = self._failed_until = 0
         self._budget = Budget(self._config.duty_cycle)
-        self._errand = threading.Thread()  # asks perception, which answers through the executor's thread
         self._verdicts = self._make_publisher(DiagnosticArray, "~/output/verdicts", RELIABLE)
         self._learned = self._make_publisher(Header, "~/output/learned", RELIABLE)
         self._diagnostics = self._make_publisher(DiagnosticArray, "/diagnostics", RELIABLE)
         self.create_service(SetBool, "~/pause", self._on_pause)
         for name, answer in (("adapt", self._on_adapt), ("save", self._on_save), ("reset", self._on_reset)):
             self.create_service(Trigger, f"~/{name}", partial(self._on_trigger, answer))
-        self._hand = HandOver(self, self._config.perception)
-        self._theirs: str | None = None  # the bundle that somebody else gave perception since the last try from here
+        self._succession = Succession(
+            self, self._config.perception, lambda: self._idle, self._leave, partial(self._suffer, "hand-over")
+        )
+        self._versions = self._succession.versions
         self._parts: dict[str, Any] = {}
         self._gathering = Gathering(self._parts)
 
@@ -104,7 +104,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
     def _work(self, parts: Parts) -> None:
         try:
             self._learn(parts)
-            self._lasting.pop("frames", None)
+            self._suffer("frames", "")
         except Exception as error:  # one bad frame must not end the node
             self._work_failed(error)
         self._learned.publish(parts.detections.header)  # whoever waits for it need not know what came of it
@@ -126,7 +126,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
                 "answers it; give both nodes the same",
             )
         else:
-            self._lasting.pop("classes", None)
+            self._suffer("classes", "")
         seen = sightings(parts, names, adapting.companion, self._tracker, self._versions.known)
         with self._budget.spending(work=time.thread_time), self._lock:
             for sighting in seen:
@@ -163,7 +163,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
                     adapting.store.clear()  # else the next start would go on from what was given up
                 except StoreError as error:
                     self._suffer("store", f"what was given up may come back at the next start: {error}")
-            self._give(wanted)
+            self._succession.give(wanted)
 
     def _back_to_frozen(self) -> tuple[str, int]:
         """Give up what was trained, and learn from the frozen model's features; what perception is to be given."""
@@ -199,70 +199,11 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         except (StoreError, BundleError) as error:
             self._suffer("store", f"an accepted adapter could not be written, so nothing changes: {error}")
             return
-        self._lasting.pop("store", None)
+        self._suffer("store", "")
         self._handed_s = time.monotonic()
-        self._give(wanted)
+        self._succession.give(wanted)
         if time.monotonic() - self._saved_s >= self._config.save_s:
             self._save(adapting)
-
-    def _give(self, wanted: tuple[str, int]) -> bool:
-        """Set perception's `bundle` to what is wanted, (path, version); whether perception took it.
-
-        Where perception does not answer it is tried again at a later tick, and so is an adapter that is wanted in a
-        pause. An adapter that crosses with a bundle of somebody else's gives way to it.
-        """
-        (path, version), self._theirs, self._tried_s = wanted, None, time.monotonic()
-        if version and self._idle:
-            return False
-        what = f"adapter version {version}" if version else "the frozen model"
-        answer = self._hand.give(path, lambda: self._versions.pending == wanted and not (version and self._idle))
-        if self._theirs is not None and not answer.why and self._hand.given() == path:
-            self._hand.give(self._theirs)
-            return False
-        if answer.why:
-            if answer.decided:
-                self._versions.refuse(wanted)
-            self._suffer("hand-over", f"{what} was not handed over: {answer.why}")
-            return False
-        self._lasting.pop("hand-over", None)
-        self._versions.take(version)
-        self.get_logger().info(f"perception answers by {what}")
-        return True
-
-    def _run_errand(self, errand: Callable[..., object], *arguments: Any) -> None:
-        """In a thread: perception answers through this node's executor, which is busy with this very call."""
-        self._errand = threading.Thread(target=errand, args=arguments, daemon=True)
-        self._errand.start()
-
-    def _give_again(self, adapting: Adapting) -> None:
-        """Hand over once more: after this node's restart, or perception's, and what perception has not answered for."""
-        versions = self._versions
-        waits = time.monotonic() - self._tried_s < _AGAIN_S
-        if waits or versions.served is None or self._hand.busy or self._errand.is_alive():
-            return
-        if versions.pending is not None:
-            self._run_errand(self._give, versions.pending)
-        elif versions.restart is not None and not self._idle:
-            self._run_errand(self._take_up, adapting, *versions.restart)
-        elif versions.live != FROZEN and versions.served == FROZEN and (path := adapting.latest()) is not None:
-            self._run_errand(self._give, versions.want(str(path), int(read_meta(path)["version"])))
-
-    def _take_up(self, adapting: Adapting, bundle: Path, version: int) -> None:
-        """After this node's restart: perception gets what was live, unless somebody else gave it a bundle meanwhile.
-
-        It may still serve an earlier version, where this node was killed between writing one and handing it over.
-        """
-        self._tried_s = time.monotonic()
-        there = self._hand.given()
-        if there is None or self._versions.restart != (bundle, version):
-            return  # asked again at the next tick; or something newer is there
-        if there == str(bundle):
-            self._versions.take(version)
-        elif there and not adapting.store.holds(there):
-            self._versions.restart = None
-            self._leave(adapting, by_others(there))
-        else:
-            self._give(self._versions.want(str(bundle), version))
 
     def _on_vision_info(self, info: VisionInfo) -> None:
         """Perception that was started anew answers by the frozen model; it gets what was live."""
@@ -270,25 +211,21 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
 
     def _on_parameter_event(self, event: ParameterEvent) -> None:
         """Somebody else gave perception a bundle or other classes: that is respected, not overwritten."""
-        theirs = self._hand.set_by_others(event)
-        if theirs is None:
-            return
-        if theirs.bundle is None:
+        theirs = self._succession.set_by_others(event)
+        if theirs is not None and theirs.bundle is None:
             self._pause(theirs.why)
-            return
-        self._theirs = theirs.bundle
-        self._leave(self._adapting, theirs.why)
+        elif theirs is not None:
+            self._leave(theirs.why)
 
-    def _leave(self, adapting: Adapting | None, why: str) -> None:
+    def _leave(self, why: str) -> None:
         """Perception answers by somebody else's choice: pause, and after a restart, too, until ~/pause ends it."""
-        self._versions.leave()
         self._pause(why)
-        self._keep_pause(adapting, why)
+        self._keep_pause(why)
 
-    def _keep_pause(self, adapting: Adapting | None, why: str) -> None:
+    def _keep_pause(self, why: str) -> None:
         try:
-            if adapting is not None:
-                adapting.keep_pause(why)
+            if self._adapting is not None:
+                self._adapting.keep_pause(why)
         except OSError as error:
             self._suffer("save", f"the pause will not outlast this node: {error}")
 
@@ -300,9 +237,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         name = self.get_fully_qualified_name().strip("/").replace("/", ".")
         logger = self.get_logger()
         adapting, told = load(self._config, name, self._versions, logger.warning, logger.info)
-        if self._hand.perception != self._config.perception:
-            self._hand.close()
-            self._hand = HandOver(self, self._config.perception)
+        self._succession.address(self._config.perception)
         if self._paused == CLASSES_CHANGED:
             self._paused = ""  # these are the classes now
         if kept := adapting.kept_pause():
@@ -357,7 +292,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         """Stop learning, at once; what is live stays live."""
         self._drop_inputs()
         worker, self._worker = self._worker, None
-        with self._hand.hurried():
+        with self._succession.hand.hurried():
             if self._training is not None:
                 self._training.stop(_STEP_S)
             if worker is not None and not worker.stop():
@@ -385,7 +320,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         except (OSError, ValueError) as error:
             self._suffer("save", f"not saved: {error}")
             return str(error)
-        self._lasting.pop("save", None)
+        self._suffer("save", "")
         return ""
 
     # Services and parameters
@@ -414,7 +349,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
     def _on_pause(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         self._paused = "asked to" if request.data else ""
         if not request.data:
-            self._keep_pause(self._adapting, "")
+            self._keep_pause("")
         response.success = True
         response.message = (
             "nothing is learned until ~/pause is called with false"
@@ -440,7 +375,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
     def _on_adapt(self, adapting: Adapting) -> tuple[bool, str]:
         with self._lock:
             candidate = adapting.companion.propose()
-        self._run_errand(self._conclude, adapting, candidate)
+        self._succession.errand(self._conclude, adapting, candidate)
         return candidate.verdict.accepted, str(candidate.verdict)
 
     def _on_save(self, adapting: Adapting) -> tuple[bool, str]:
@@ -458,7 +393,9 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
             except OSError as error:  # the next start may find what was learned
                 wrong = str(error)
         self._paused, self._versions.restart = "", None
-        self._run_errand(self._give, wanted)  # after a hand-over that may be under way; tried until it is done
+        self._succession.errand(
+            self._succession.give, wanted
+        )  # after a hand-over that may be under way; tried until it is done
         return not wrong, wrong or "everything learned is forgotten; perception goes back to the frozen model"
 
     # What the node says of itself
@@ -474,7 +411,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         self._hold_limits()
         adapting, versions = self._adapting, self._versions
         if self._worker is not None and adapting is not None:
-            self._give_again(adapting)
+            self._succession.go_on(adapting.store, adapting.latest)
         values = {
             "state": "active" if self._worker else "inactive" if adapting else "unconfigured",
             "mode": self._config.mode,
@@ -491,7 +428,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
             **self._judgements.rows(),
         }
         if self._training is not None and self._training.gradient.steps > self._failed_until:
-            self._lasting.pop("training", None)
+            self._suffer("training", "")
         troubles = self._troubles()
         values |= {f"trouble.{kind}": said for kind, said in troubles.items() if said}
         paused = f"paused: {self._idle}" if self._idle else ""
@@ -516,9 +453,12 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         return troubles
 
     def _suffer(self, kind: str, said: str) -> None:
-        """A trouble that lasts until the same thing goes well; warned of."""
-        self._lasting[kind] = said
-        self._warn(kind, said)
+        """A trouble that is warned of, and lasts until the same thing goes well: then "" is said."""
+        if said:
+            self._lasting[kind] = said
+            self._warn(kind, said)
+        else:
+            self._lasting.pop(kind, None)
 
     def _hold_limits(self) -> None:
         """Pause above the user's limits of power and memory, and go on below them."""
@@ -544,7 +484,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         except OSError as error:
             self._suffer("log", f"cannot write {path}: {error}")
         else:
-            self._lasting.pop("log", None)
+            self._suffer("log", "")
 
     def _work_failed(self, error: Exception) -> None:
         if rclpy.ok(context=self.context):

@@ -21,8 +21,7 @@ CLASSES_CHANGED = "perception's classes were changed; give this node the same, c
 class Answer(NamedTuple):
     """What came of setting `bundle`.
 
-    why: it was not taken, as a sentence; "" where it was. decided: by perception, or by whoever wants it no longer;
-    else perception may not even have heard of it.
+    why: it was not taken, as a sentence; "" where it was. decided: by perception, which else may not even have heard.
     """
 
     why: str = ""
@@ -76,7 +75,7 @@ class HandOver:
             if not self._found(self._set):
                 return Answer(f"no node '{self.perception}' is there to take it", decided=False)
             if not still():
-                return Answer("it is wanted no longer")
+                return Answer("it is wanted no longer", decided=False)
             value = ParameterValue(type=_STRING, string_value=path)
             request = SetParameters.Request(parameters=[ParameterMessage(name="bundle", value=value)])
             self._unseen.append(path)

@@ -155,13 +155,13 @@ def test_a_return_to_the_frozen_model_that_perception_does_not_hear_of_is_tried_
     beside = adapt(peer)
     beside.show()
     beside.wait_for_version(1)
-    give, tried = beside.served._hand.give, []
+    give, tried = beside.served._succession.hand.give, []
 
     def deaf_at_first(path, still):
         tried.append(path)
         return Answer("perception did not answer", decided=False) if len(tried) == 1 else give(path, still)
 
-    monkeypatch.setattr(beside.served._hand, "give", deaf_at_first)
+    monkeypatch.setattr(beside.served._succession.hand, "give", deaf_at_first)
     assert beside.call("reset")[0]
     beside.peer.wait(lambda: tried, what="a first try")
     assert beside.version() == 1
@@ -205,7 +205,7 @@ def test_an_adapter_that_crosses_with_somebody_else_s_bundle_gives_way(
     beside = adapt(peer)
     theirs = small_bundle(tmp_path / "theirs", backbone, sharp.classes, version=50)
     node, crossed = beside.served, []
-    give = node._hand.give
+    give = node._succession.hand.give
 
     def late(path, still=None):
         if not crossed:
@@ -214,7 +214,7 @@ def test_an_adapter_that_crosses_with_somebody_else_s_bundle_gives_way(
             peer.wait(lambda: node._paused, what="a pause")
         return give(path)  # as if perception had been asked before
 
-    monkeypatch.setattr(node._hand, "give", late)
+    monkeypatch.setattr(node._succession.hand, "give", late)
     beside.show()
     peer.wait(lambda: crossed, what="a hand-over")
     peer.wait(lambda: peer.parameter("bundle") == str(theirs), what="their bundle")
@@ -357,7 +357,7 @@ def test_killed_between_writing_and_handing_over_it_gives_the_newest_once_it_is_
     first = adapt(peer)
     first.show()
     first.wait_for_version(1)
-    monkeypatch.setattr(first.served, "_give", lambda *_: False)
+    monkeypatch.setattr(first.served._succession, "give", lambda *_: False)
     first.show()
     peer.wait(lambda: first.served._versions.made > 1, what="a version that is written and not given")
     written = first.served._versions.made
@@ -441,8 +441,8 @@ def test_without_perception_it_waits_and_says_so(perceive, adapt, capfd):
     beside = adapt(peer, perception="elsewhere", active=False)
     told = beside.diagnosed(lambda d: d["state"] == "active")
     assert (told["frames"], told["version"], told["verdict"]) == ("0", "0", "none yet")
-    beside.served._hand._found_s = 0.5
-    assert not beside.served._give(beside.served._versions.want("/some/bundle", 1))
+    beside.served._succession.hand._found_s = 0.5
+    assert not beside.served._succession.give(beside.served._versions.want("/some/bundle", 1))
     assert "adapter version 1 was not handed over: no node 'elsewhere' is there to take it" in capfd.readouterr().err
     assert peer.parameter("bundle") == ""
 

@@ -178,5 +178,5 @@ def test_after_a_hurry_answers_are_waited_for_again(hand):
 
 def test_what_is_wanted_no_longer_at_the_last_moment_is_not_given(hand, perception):
     hand.give("/live/1")
-    assert hand.give("/live/2", lambda: False) == Answer("it is wanted no longer")
+    assert hand.give("/live/2", lambda: False) == Answer("it is wanted no longer", decided=False)
     assert perception.bundle == "/live/1"
