@@ -153,14 +153,16 @@ def train(
         by more than `keep_margin`; what it was before training where that gained nothing `certain` on the probe set.
 
     Raises:
-        ValueError: a checkpoint of another recipe, backbone or material.
+        ValueError: a checkpoint of another recipe, backbone, preprocessing or material.
         FloatingPointError: a loss, gradient or prediction that is not finite, before it changes the checkpoint.
     """
     config = recipe.training
     run, learner = begin(backbone, classes, recipe, make, loss, peers)
     network = run.network
     untrained = _copied(network)
-    identity = fingerprint(asdict(recipe), backbone.checksum, classes, _digest(material))
+    identity = fingerprint(
+        asdict(recipe), backbone.checksum, asdict(backbone.preprocessing), classes, _digest(material)
+    )
     _resume(run, identity, folder)
     if run.step == 0:
         _probe(run, learner, backbone, classes, material, on_best)
@@ -402,7 +404,8 @@ def _resume(run: Run, identity: str, folder: Path | None) -> None:
     stored = torch.load(path, map_location=device, weights_only=True)
     if stored["fingerprint"] != identity:
         raise ValueError(
-            f"{path} is of another recipe, backbone, class list or data; choose another output folder or remove it"
+            f"{path} is of another recipe, backbone, choice of patches, class list or data; choose another output "
+            "folder or remove it"
         )
     run.network.load_adapter(stored["current"])
     run.optimiser.load_state_dict(stored["optimiser"])

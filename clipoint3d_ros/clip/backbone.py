@@ -16,6 +16,7 @@ import socket
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,6 +29,7 @@ import torch.nn.functional as F
 from open_clip import pretrained as tags
 from open_clip.factory import load_checkpoint
 from open_clip.model import CLIP
+from open_clip.transformer import QuickGELU
 from torch import Tensor
 
 from clipoint3d_ros.clip import tower
@@ -41,6 +43,7 @@ LOCAL_DIR = "local-dir:"
 CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILE = "open_clip_model.safetensors"
 PATCHES = ("trained", "occupied", "all")
+QUICK_GELU = "-quickgelu"  # ends open_clip's names of architectures with that activation, and our checksums of such
 
 
 class MissingWeights(FileNotFoundError):
@@ -77,13 +80,24 @@ class Card:
     preprocessing: Preprocessing
     width: int
 
+    @property
+    def weights(self) -> str:
+        """sha256 of the weights alone."""
+        return self.checksum.removesuffix(QUICK_GELU)
+
+    @property
+    def activation(self) -> str:
+        """`quick_gelu` or `gelu`."""
+        return "quick_gelu" if self.checksum.endswith(QUICK_GELU) else "gelu"
+
 
 @dataclass(frozen=True)
 class Backbone:
     """A CLIP on its device, in evaluation mode, with what belongs to its weights.
 
     name: as it was asked for. pretrained: likewise, None where the name says it all.
-    checksum: sha256 of the weights, hexadecimal.
+    checksum: sha256 of the weights, hexadecimal; "-quickgelu" behind it where they run with that activation, for other
+        features come of the same weights with another.
     temperature: what logits are divided by so that scores mean probabilities; fitted on held-out data where the
         model's own folder says so, else 1.
     unknown_logit: the logit (after the temperature) of a class "none of these", fitted likewise; None without one.
@@ -202,7 +216,9 @@ def load_backbone(
 
     Args:
         name: an open_clip architecture, "local-dir:" and a folder, one of `EMBEDDED`, or None for the first of these.
-        pretrained: for an architecture, a tag of open_clip ("openai", "laion2b_s34b_b88k", …) or a checkpoint's path.
+        pretrained: for an architecture, a tag of open_clip ("openai", "laion2b_s34b_b88k", …) or a checkpoint's path,
+            whose activation and normalisation are those of an `open_clip_config.json` beside it. Without one they are
+            the architecture's own, and a warning says so: weights of OpenAI and MetaCLIP need "ViT-B-16-quickgelu".
         device: where it runs; None takes CUDA where there is one, else the CPU.
         download: fetch a tag's weights (with a progress bar) where they are not on this machine.
         patches: of a view, that go through the tower: as its weights were trained, the occupied ones (about half, and
@@ -283,11 +299,8 @@ def _load_folder(folder: Path, name: str, device: torch.device) -> Backbone:
         raise MissingWeights(
             f"no {CONFIG_FILE} in {folder}; a local-dir: backbone is a folder with that file and {WEIGHTS_FILE}"
         )
-    try:
-        config = json.loads(config_path.read_text())
-        model_config = config["model_cfg"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{config_path} is not an open_clip configuration with 'model_cfg': {error!r}") from error
+    config = _read_config(config_path)
+    model_config = config["model_cfg"]
     weights = next((p for p in (folder / WEIGHTS_FILE, *sorted(folder.glob("*.safetensors"))) if p.is_file()), None)
     if weights is None:
         raise MissingWeights(f"no weights in {folder}; put {WEIGHTS_FILE} beside {CONFIG_FILE}")
@@ -304,6 +317,15 @@ def _load_folder(folder: Path, name: str, device: torch.device) -> Backbone:
     )
 
 
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text())
+        dict(config["model_cfg"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not an open_clip configuration with 'model_cfg': {error!r}") from error
+    return config
+
+
 def _load_architecture(name: str, pretrained: str | None, device: torch.device, download: bool) -> Backbone:
     known = open_clip.list_models()
     if name not in known:
@@ -313,9 +335,9 @@ def _load_architecture(name: str, pretrained: str | None, device: torch.device, 
     if not pretrained:
         offered = ", ".join(open_clip.list_pretrained_tags_by_model(name)[:8]) or "none"
         raise ValueError(f"backbone '{name}' needs 'pretrained': a checkpoint's path or a tag of open_clip ({offered})")
-    settings: dict = {}
     if Path(pretrained).is_file():
         checkpoint = Path(pretrained)
+        settings = _settings_beside(checkpoint, name)
     elif tags.is_pretrained_cfg(name, pretrained):
         settings = tags.get_pretrained_cfg(name, pretrained)
         checkpoint = _tagged_weights(name, pretrained, settings, download)
@@ -335,6 +357,44 @@ def _load_architecture(name: str, pretrained: str | None, device: torch.device, 
     return _finish(name, model, open_clip.get_tokenizer(name), cfg, file_checksum(checkpoint), device, {}, size)
 
 
+def _settings_beside(checkpoint: Path, name: str) -> dict[str, Any]:
+    """What a tag's settings would say of a checkpoint: the configuration beside it says it, or nothing does."""
+    path = checkpoint.with_name(CONFIG_FILE)
+    if not path.is_file():
+        if name + QUICK_GELU in open_clip.list_models():
+            _tell_activation(checkpoint, name)
+        return {}
+    config = _read_config(path)
+    quick = bool(config["model_cfg"].get("quick_gelu", False))
+    if name.endswith(QUICK_GELU) and not quick:
+        raise ValueError(
+            f"{path} says that {checkpoint.name} was not trained with QuickGELU, which {name} has; name the backbone "
+            f"{name.removesuffix(QUICK_GELU)}"
+        )
+    return {**config.get("preprocess_cfg", {}), "quick_gelu": quick}
+
+
+@cache  # once for each
+def _tell_activation(checkpoint: Path, name: str) -> None:
+    _logger.warning(
+        "nothing says which activation %s was trained with, for it has no %s beside it: it runs with GELU, as %s has "
+        "it. Weights of OpenAI, MetaCLIP and DFN were trained with QuickGELU and give wrong features so; name the "
+        "backbone %s for them",
+        checkpoint,
+        CONFIG_FILE,
+        name,
+        name + QUICK_GELU,
+    )
+
+
+def activation_before(name: str, pretrained: str | None) -> str | None:
+    """The activation that a backbone of this name had before bundles told it; None where its folder tells it."""
+    if pretrained is None:
+        return None
+    quick = name.endswith(QUICK_GELU) or tags.get_pretrained_cfg(name, pretrained).get("quick_gelu", False)
+    return "quick_gelu" if quick else "gelu"
+
+
 def _tagged_weights(name: str, tag: str, settings: dict, download: bool) -> Path:
     """The file a tag's weights lie in on this machine, downloaded only when asked."""
     found = _cached(settings)
@@ -343,7 +403,8 @@ def _tagged_weights(name: str, tag: str, settings: dict, download: bool) -> Path
     if not download:
         raise MissingWeights(
             f"the weights '{tag}' of {name} are not on this machine; fetch them once with "
-            f"`clipoint3d classify --backbone {name} --pretrained {tag} --download FILE`, or give a checkpoint's path"
+            f"`clipoint3d classify --backbone {name} --pretrained {tag} --download FILE`, or name a folder that holds "
+            f"them and their {CONFIG_FILE} as backbone {LOCAL_DIR}FOLDER"
         )
     _check_hub(name, tag, settings)
     return Path(tags.download_pretrained(settings))
@@ -359,7 +420,8 @@ def _check_hub(name: str, tag: str, settings: dict) -> None:
     except OSError as error:
         raise MissingWeights(
             f"the weights '{tag}' of {name} cannot be fetched: this machine does not find {host} ({error}); connect it,"
-            f" or fetch {settings['hf_hub'].rstrip('/')} elsewhere and give its file's path in the tag's place"
+            f" or fetch {settings['hf_hub'].rstrip('/')} elsewhere, {CONFIG_FILE} and {WEIGHTS_FILE} of it, and name "
+            f"the folder with both as backbone {LOCAL_DIR}FOLDER, without a tag"
         ) from None
 
 
@@ -394,13 +456,14 @@ def _finish(
         bool(own.get("drop_empty", False)),
     )
     model = model.to(device).eval().requires_grad_(False)
+    quick = any(isinstance(module, QuickGELU) for module in model.modules())
     unknown = own.get("unknown_logit")
     return Backbone(
         name,
         model,
         tokenizer,
         preprocessing,
-        checksum,
+        checksum + QUICK_GELU if quick else checksum,
         float(own.get("temperature", 1.0)),
         None if unknown is None else float(unknown),
     )

@@ -22,7 +22,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from clipoint3d_ros.clip.backbone import Backbone, Card, file_checksum
+from clipoint3d_ros.clip.backbone import Backbone, Card, activation_before, file_checksum
 from clipoint3d_ros.clip.descriptions import Descriptions, checked_descriptions, describe, shown
 from clipoint3d_ros.clip.network import Network, NetworkConfig
 from clipoint3d_ros.clip.text import class_prompts
@@ -140,7 +140,12 @@ def _write(
         "format": FORMAT,
         "version": told["version"],
         "parent": told["parent"],
-        "backbone": {"name": card.name, "pretrained": card.pretrained, "checksum": card.checksum},
+        "backbone": {
+            "name": card.name,
+            "pretrained": card.pretrained,
+            "checksum": card.weights,
+            "activation": card.activation,
+        },
         "preprocessing": asdict(card.preprocessing),
         "views": asdict(ViewConfig()),
         "network": asdict(network),
@@ -239,7 +244,7 @@ def load_network(folder: str | Path, frozen: Backbone) -> tuple[Network, Adapter
 def _load(folder: str | Path, frozen: Backbone) -> tuple[Adapter, Network]:
     meta = read_meta(folder)
     place = _standing(Path(folder))
-    _check_backbone(meta, frozen, place)
+    check_backbone(meta, frozen.card, place)
     _check_same("preprocessing", meta["preprocessing"], asdict(frozen.preprocessing), place)
     _check_same("views", meta["views"], asdict(ViewConfig()), place)
     config = _network_config(meta["network"], place)
@@ -290,13 +295,21 @@ def _check_finite(network: Network, frozen: Backbone, classes: Descriptions) -> 
             raise ValueError(f"its answer to {what} is not finite, so its weights are damaged; train the adapter again")
 
 
-def _check_backbone(meta: dict[str, Any], frozen: Backbone, place: Path) -> None:
+def check_backbone(meta: dict[str, Any], frozen: Card, place: Path) -> None:
+    """Raises BundleError where a bundle is of other weights, or of these with another activation."""
     trained = meta["backbone"]
-    if trained["checksum"] != frozen.checksum:
+    if trained["checksum"] != frozen.weights:
         raise BundleError(
             f"bundle '{place}' belongs to backbone '{trained['name']:.120}' with weights of checksum "
-            f"{trained['checksum'][:12]}…, but this backbone is '{frozen.name}' with {frozen.checksum[:12]}…; "
+            f"{trained['checksum'][:12]}…, but this backbone is '{frozen.name}' with {frozen.weights[:12]}…; "
             "name the backbone it was trained on"
+        )
+    activation = trained.get("activation") or activation_before(trained["name"], trained["pretrained"])
+    if activation not in (None, frozen.activation):
+        raise BundleError(
+            f"bundle '{place}' was trained on '{trained['name']:.120}' with activation {shown(activation)}, but this "
+            f"backbone, '{frozen.name}' of the same weights, has {frozen.activation}; name the backbone it was trained "
+            "on, or train the adapter again"
         )
 
 

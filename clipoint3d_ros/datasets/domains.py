@@ -11,7 +11,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,10 +58,42 @@ def read_domain(spec: str, classes: Descriptions, *, count: int, seed: int, spli
     kind, _, place = spec.partition(":")
     if kind not in _KINDS:
         raise ValueError(f"domain '{spec}' is of no known kind; write {', '.join(FORMS)}")
-    form, reader = _KINDS[kind]
+    form, reader, _ = _KINDS[kind]
     if bool(place) != (":" in form):
         raise ValueError(f"domain '{spec}' is not written as its kind demands: write {form}")
     return reader(_Request(spec, place, classes, count, seed, split))
+
+
+def domain_key(spec: str) -> str:
+    """What a domain gives, in one line, for results on disk: its name and, where that names a folder, a short hash of
+    where this lies and of the name, size and time of change of every file in it. Nothing is opened.
+
+    A name that `read_domain` refuses has a key as well, so that the refusal stays its own.
+    """
+    kind, _, place = spec.partition(":")
+    folder_of = _KINDS[kind][2] if kind in _KINDS else None
+    if folder_of is None:
+        return spec
+    root = Path(folder_of(place)).resolve()
+    told = hashlib.sha256(os.fsencode(root))
+    for entry in sorted(_listing(root)):
+        told.update(repr(entry).encode())
+    return f"{spec} {told.hexdigest()[:16]}"
+
+
+def _listing(root: Path) -> Iterator[tuple[bytes, int, int]]:
+    """(name below the folder, bytes, nanoseconds of its last change) of every file, behind links too."""
+    entered = set()
+    for folder, inner, names in os.walk(root, followlinks=True):
+        place = os.path.realpath(folder)
+        if place in entered:  # a link back up
+            inner.clear()
+            continue
+        entered.add(place)
+        for path in (Path(folder, name) for name in names):
+            with suppress(OSError):  # a link to nothing, or gone meanwhile
+                told = path.stat()
+                yield os.fsencode(path.relative_to(root)), told.st_size, told.st_mtime_ns
 
 
 def _procedural(request: _Request) -> Objects:
@@ -168,12 +203,20 @@ def _last(folder: str) -> str:
     return Path(folder).resolve().name
 
 
-# How each kind is written, and its reader.
-_KINDS: dict[str, tuple[str, Callable[[_Request], Objects]]] = {
-    "procedural": ("procedural", _procedural),
-    "folders": ("folders:DIR", _folders),
-    "scenes": ("scenes:DIR[:GLOB,...]", _scenes),
-    "pointda": ("pointda:ROOT:DOMAIN", _pointda),
-    "graspnet": ("graspnet:ROOT:DOMAIN", _graspnet),
+def _before_first_colon(place: str) -> str:
+    return place.partition(":")[0]
+
+
+def _before_last_colon(place: str) -> str:
+    return place.rpartition(":")[0]
+
+
+# How each kind is written, its reader, and the folder that this reads of what follows KIND:.
+_KINDS: dict[str, tuple[str, Callable[[_Request], Objects], Callable[[str], str] | None]] = {
+    "procedural": ("procedural", _procedural, None),
+    "folders": ("folders:DIR", _folders, str),
+    "scenes": ("scenes:DIR[:GLOB,...]", _scenes, _before_first_colon),
+    "pointda": ("pointda:ROOT:DOMAIN", _pointda, _before_last_colon),
+    "graspnet": ("graspnet:ROOT:DOMAIN", _graspnet, _before_last_colon),
 }
-FORMS = tuple(form for form, _ in _KINDS.values())
+FORMS = tuple(form for form, _, _ in _KINDS.values())

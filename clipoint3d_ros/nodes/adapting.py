@@ -16,11 +16,11 @@ from clipoint3d_ros.adaptation.memory import Memory, MemoryFileError
 from clipoint3d_ros.adaptation.reference import kept_reference
 from clipoint3d_ros.adaptation.store import Store, ram_folder
 from clipoint3d_ros.clip.backbone import Backbone, Card, load_backbone
-from clipoint3d_ros.clip.bundle import BundleError, load_network, read_meta
+from clipoint3d_ros.clip.bundle import BundleError, check_backbone, load_network, read_meta
 from clipoint3d_ros.clip.descriptions import Descriptions, read_classes
 from clipoint3d_ros.clip.network import Network
 from clipoint3d_ros.clip.text import class_features
-from clipoint3d_ros.datasets.domains import read_domain
+from clipoint3d_ros.datasets.domains import domain_key, read_domain
 from clipoint3d_ros.datasets.objects import Objects
 from clipoint3d_ros.nodes.adaptation_config import AdaptationConfig
 from clipoint3d_ros.nodes.versions import FROZEN, Versions
@@ -115,8 +115,9 @@ class Adapting(NamedTuple):
         meta = read_meta(path)
         if self.gradient is None and (meta["network"].get("tuning"), meta["network"].get("context")) != ("none", 0):
             raise BundleError(f"{path} has a trained network, which mode statistics cannot go on with")
-        if meta["backbone"]["checksum"] != self.card.checksum or meta["classes"] != list(self.classes.names):
-            raise BundleError(f"{path} is of another backbone or of other classes")
+        check_backbone(meta, self.card, path)
+        if meta["classes"] != list(self.classes.names):
+            raise BundleError(f"{path} is of other classes")
 
 
 def load(
@@ -160,7 +161,7 @@ def load(
         backbone,
         classes,
         read_source,
-        config.source,
+        domain_key(config.source),
         config.reference,
     )
     gradient = None

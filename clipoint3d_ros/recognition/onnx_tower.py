@@ -286,7 +286,8 @@ def worst_difference(backbone: Backbone, path: Path, served: ServedTower, views:
 
 def fingerprint(backbone: Backbone, prompts: int = 0) -> str:
     """What a tower's file is found by: sha256 of its weights and of all else that is in it."""
-    digest = hashlib.sha256(repr((OPSET, torch.__version__, prompts, backbone.preprocessing)).encode())
+    what = (OPSET, torch.__version__, prompts, backbone.preprocessing, backbone.card.activation)
+    digest = hashlib.sha256(repr(what).encode())
     for name, tensor in backbone.visual.state_dict().items():
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().float().cpu().contiguous().numpy())

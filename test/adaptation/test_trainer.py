@@ -286,10 +286,11 @@ def stopped(backbone, material, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "other", ["rate", "losses", "source", "scans", "sensor", "unit", "probe", "classes", "backbone"]
+    "other", ["rate", "losses", "source", "scans", "sensor", "unit", "probe", "classes", "backbone", "patches"]
 )
 def test_a_checkpoint_of_another_recipe_data_or_backbone_is_refused(backbone, material, stopped, other):
     moved_sensor = replace(material.target, elevation=material.target.elevation + 0.1)
+    all_patches = replace(backbone.preprocessing, drop_empty=not backbone.preprocessing.drop_empty)
     given = {
         "rate": (backbone, CLASSES, material, changed(PLAIN, learning_rate=1e-4)),
         "losses": (backbone, CLASSES, material, changed(PLAIN, losses={"conf": 0.5})),
@@ -300,8 +301,9 @@ def test_a_checkpoint_of_another_recipe_data_or_backbone_is_refused(backbone, ma
         "probe": (backbone, CLASSES, replace(material, probe=material.probe.take(torch.arange(5))), PLAIN),
         "classes": (backbone, describe(["box", "can", "dish"]), material, PLAIN),
         "backbone": (replace(backbone, checksum="0" * 64), CLASSES, material, PLAIN),
+        "patches": (replace(backbone, preprocessing=all_patches), CLASSES, material, PLAIN),
     }
-    with pytest.raises(ValueError, match="of another recipe, backbone, class list or data; choose another output"):
+    with pytest.raises(ValueError, match="of another recipe, backbone, choice of patches, class list or data; choose"):
         train(*given[other], stopped, stop_at=1)
 
 

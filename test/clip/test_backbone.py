@@ -1,12 +1,14 @@
 """Backbones from disk: weights and preprocessing together, nothing downloaded, everything missing said in words."""
 
 import json
+import logging
 import shutil
 import socket
 
 import open_clip
 import pytest
 import torch
+from quick_gelu import CONFIG, NAME, TAG, quick_gelu_weights
 from safetensors.torch import load_file, save_file
 
 from clipoint3d_ros.clip.backbone import (
@@ -106,6 +108,81 @@ def test_architecture_and_checkpoint(tmp_path, no_network):
     assert (ours - own).abs().max() < 1e-4, "without prompts and occupancy it is open_clip's own answer"
 
 
+@pytest.fixture
+def weights(tmp_path, monkeypatch, no_network):
+    """A file of weights that were trained with QuickGELU."""
+    (tmp_path / "weights").mkdir()
+    return quick_gelu_weights(tmp_path / "weights", monkeypatch)
+
+
+def beside(weights, **told):
+    """Writes the configuration that open_clip's models on Hugging Face have beside their weights."""
+    content = {"model_cfg": {**CONFIG, **told.pop("model_cfg", {})}, **told}
+    (weights.parent / CONFIG_FILE).write_text(json.dumps(content))
+
+
+def test_weights_of_quick_gelu_are_the_same_model_by_tag_by_path_and_as_a_folder(weights):
+    tagged = load_backbone(NAME, TAG, device="cpu")
+    named = load_backbone(f"{NAME}-quickgelu", str(weights), device="cpu")
+    beside(weights, model_cfg={"quick_gelu": True})
+    told = [load_backbone(NAME, str(weights), "cpu"), load_backbone(f"local-dir:{weights.parent}", device="cpu")]
+    own = open_clip.create_model(NAME, pretrained=str(weights), force_quick_gelu=True).eval()
+    with torch.no_grad():
+        right = torch.nn.functional.normalize(own.encode_image(tagged.preprocessing(VIEWS)), dim=-1)
+    for backbone in (tagged, named, *told):
+        assert (backbone.encode_views(VIEWS) - right).abs().max() < 1e-5
+        assert backbone.checksum == f"{file_checksum(weights)}-quickgelu"
+        assert (backbone.card.weights, backbone.card.activation) == (file_checksum(weights), "quick_gelu")
+
+
+def test_a_file_of_which_nothing_is_told_runs_as_the_architecture_does_and_says_so_once(weights, caplog):
+    with caplog.at_level(logging.WARNING):
+        guessed = load_backbone(NAME, str(weights), device="cpu")
+        load_backbone(NAME, str(weights), device="cpu")
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert f"nothing says which activation {weights} was trained with" in told
+    assert "runs with GELU" in told
+    assert "OpenAI, MetaCLIP and DFN were trained with QuickGELU and give wrong features so" in told
+    assert told.endswith(f"name the backbone {NAME}-quickgelu for them")
+    tagged = load_backbone(NAME, TAG, device="cpu")
+    assert (guessed.encode_views(VIEWS) - tagged.encode_views(VIEWS)).abs().max() > 1e-3
+    assert guessed.checksum == guessed.card.weights == file_checksum(weights)
+    assert guessed.checksum != tagged.checksum, "other features are another backbone"
+    assert guessed.card.activation == "gelu"
+
+
+@pytest.mark.parametrize("how", ["quick", "told", "tag", "no other"])
+def test_nothing_is_said_where_nothing_is_guessed(weights, caplog, monkeypatch, how):
+    name, pretrained = NAME, str(weights)
+    if how == "quick":
+        name = f"{NAME}-quickgelu"
+    elif how == "told":
+        beside(weights)
+    elif how == "tag":
+        pretrained = TAG
+    else:
+        monkeypatch.delitem(open_clip.factory._MODEL_CONFIGS, f"{NAME}-quickgelu")
+    with caplog.at_level(logging.WARNING):
+        load_backbone(name, pretrained, device="cpu")
+    assert not caplog.records
+
+
+def test_the_configuration_beside_a_file_says_its_normalisation_too(weights):
+    beside(weights, preprocess_cfg={"mean": [0.5, 0.4, 0.3], "std": [0.1, 0.2, 0.3], "size": [32, 32]})
+    backbone = load_backbone(NAME, str(weights), device="cpu")
+    assert (backbone.preprocessing.mean, backbone.preprocessing.std) == ((0.5, 0.4, 0.3), (0.1, 0.2, 0.3))
+    assert backbone.card.activation == "gelu", "the configuration does not name the other"
+
+
+def test_a_configuration_that_contradicts_the_name_or_cannot_be_read_is_refused(weights):
+    beside(weights)
+    with pytest.raises(ValueError, match=rf"not trained with QuickGELU, which {NAME}-quickgelu has; name .* {NAME}$"):
+        load_backbone(f"{NAME}-quickgelu", str(weights), device="cpu")
+    (weights.parent / CONFIG_FILE).write_text('{"model_cfg": 3}')
+    with pytest.raises(ValueError, match=f"{CONFIG_FILE} is not an open_clip configuration with 'model_cfg'"):
+        load_backbone(NAME, str(weights), device="cpu")
+
+
 def test_a_download_without_a_network_says_so_at_once(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr("clipoint3d_ros.clip.backbone._cached", lambda settings: None)
@@ -115,16 +192,16 @@ def test_a_download_without_a_network_says_so_at_once(tmp_path, monkeypatch):
         raise OSError("Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", nobody)
-    with pytest.raises(MissingWeights, match=r"does not find huggingface.co .* fetch timm/vit_base.* elsewhere"):
+    told = r"does not find huggingface.co .* fetch timm/vit_base.* elsewhere, open_clip_config.json and .* local-dir:F"
+    with pytest.raises(MissingWeights, match=told):
         load_backbone("ViT-B-16", "openai", download=True)
 
 
 def test_missing_weights_say_how_to_get_them_and_try_no_network(tmp_path, no_network, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(
-        MissingWeights, match=r"'openai' of ViT-B-16 are not on this machine; fetch them once .*--download"
-    ):
+    told = r"'openai' of ViT-B-16 are not on this machine; fetch them once .*--download.* open_clip_config.* local-dir"
+    with pytest.raises(MissingWeights, match=told):
         load_backbone("ViT-B-16", "openai")
     with pytest.raises(MissingWeights, match="neither a file nor a tag"):
         load_backbone("ViT-B-16", "/nowhere/weights.pt")

@@ -12,6 +12,7 @@ import pytest
 import torch
 from bundles import change_meta, change_weights, moved_network, small_bundle
 from labelled import untrained_backbone
+from quick_gelu import NAME, TAG, quick_gelu_weights
 from safetensors.torch import load_file
 
 from clipoint3d_ros.clip.backbone import file_checksum, load_backbone
@@ -145,6 +146,40 @@ def test_an_adapter_of_another_backbone_is_refused_naming_both(bundle, tmp_path)
         load_bundle(bundle, other)
 
 
+@pytest.fixture
+def quick(tmp_path, monkeypatch):
+    """The same weights with QuickGELU, as they were trained, and without: by their tag, and by their path."""
+    (tmp_path / "weights").mkdir()
+    path = str(quick_gelu_weights(tmp_path / "weights", monkeypatch))
+    names = {"tag": (NAME, TAG), "path": (f"{NAME}-quickgelu", path), "wrong": (NAME, path)}
+    return {how: load_backbone(*name, device="cpu") for how, name in names.items()}
+
+
+def as_before(bundle):
+    """A bundle as it was written before bundles told the activation."""
+    change_meta(bundle, lambda meta: meta["backbone"].pop("activation"))
+    return bundle
+
+
+@pytest.mark.parametrize("written", [lambda bundle: bundle, as_before], ids=["now", "before"])
+def test_an_adapter_of_another_activation_is_refused(quick, tmp_path, written):
+    trained = {how: written(small_bundle(tmp_path / how, backbone)) for how, backbone in quick.items()}
+    for how in ("tag", "path"):
+        assert load_bundle(trained[how], quick["tag"]).version == 1
+        assert load_bundle(trained[how], quick["path"]).version == 1
+        with pytest.raises(BundleError, match=f"trained on '{NAME}.*' with activation 'quick_gelu', but .* has gelu"):
+            load_bundle(trained[how], quick["wrong"])
+        with pytest.raises(BundleError, match=r"with activation 'gelu', but .* has quick_gelu"):
+            load_bundle(trained["wrong"], quick[how])
+    assert load_bundle(trained["wrong"], quick["wrong"]).version == 1
+
+
+def test_a_folder_s_bundle_that_tells_no_activation_is_served_by_the_same_weights(bundle, backbone):
+    assert read_meta(bundle)["backbone"]["activation"] == "gelu"
+    assert read_meta(bundle)["backbone"]["checksum"] == backbone.checksum
+    assert load_bundle(as_before(bundle), backbone).version == 1
+
+
 def test_another_preprocessing_is_refused_naming_what_differs(bundle, backbone):
     foreign = replace(backbone, preprocessing=replace(backbone.preprocessing, mean=(0.1, 0.2, 0.3)))
     with pytest.raises(BundleError, match=r"preprocessing 'mean' = .*0\.1, 0\.2, 0\.3"):
@@ -180,6 +215,8 @@ def test_views_of_another_projection_are_refused_naming_what_differs(bundle, bac
         (lambda m: m.update(temperature=float("nan")), "must lie between 0.001 and 1000"),
         (lambda m: m.update(temperature=0), "must lie between 0.001 and 1000"),
         (lambda m: m["backbone"].update(checksum="0" * 64), "checksum 000000000000…, but"),
+        (lambda m: m["backbone"].update(activation="tanh"), "with activation 'tanh', but .* has gelu"),
+        (lambda m: m["backbone"].update(activation=[1] * 10**5), "with activation"),
         (lambda m: m["backbone"].pop("checksum"), "'backbone' .* has no 'checksum' of the right type"),
         (lambda m: m["backbone"].update(name=5), "'backbone' .* has no 'name' of the right type"),
         (lambda m: m["backbone"].pop("pretrained"), "'backbone' .* has no 'pretrained' of the right type"),

@@ -205,7 +205,16 @@ def test_a_folder_that_holds_something_else_is_left_alone(words, capsys, tmp_pat
 
 def test_a_checkpoint_of_another_recipe_is_not_gone_on_with(words, capsys):
     assert cli.main([*words, "--stop-at", "1"]) == 0
-    assert "of another recipe, backbone, class list or data" in refused([*words, "--weight", "conf=0.3"], capsys)
+    told = "of another recipe, backbone, choice of patches, class list or data"
+    assert told in refused([*words, "--weight", "conf=0.3"], capsys)
+
+
+def test_a_finished_training_does_not_become_one_of_other_patches(words, capsys, tmp_path):
+    assert cli.main(words) == 0
+    before = (tmp_path / "adapter" / "bundle.json").read_bytes()
+    assert "choice of patches" in refused([*words, "--patches", "all"], capsys)
+    assert (tmp_path / "adapter" / "bundle.json").read_bytes() == before
+    assert cli.main([*words, "--patches", "trained"]) == 0, "as it was asked for the first time"
 
 
 def test_a_loss_that_is_not_finite_ends_in_a_sentence_and_leaves_the_bundle(words, capsys, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import h5py
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import trimesh
 
 from clipoint3d_ros.clip.descriptions import describe
 from clipoint3d_ros.datasets import scenes
-from clipoint3d_ros.datasets.domains import FORMS, read_domain
+from clipoint3d_ros.datasets.domains import FORMS, domain_key, read_domain
 from clipoint3d_ros.datasets.objects import NO_LABEL
 from clipoint3d_ros.datasets.scenes import Intrinsics, Scene
 
@@ -178,4 +180,91 @@ def test_an_unknown_kind_is_answered_with_the_kinds_there_are():
 )
 def test_a_spec_not_written_as_its_kind_demands_is_answered_with_how_to_write_it(spec, form):
     with pytest.raises(ValueError, match=form):
+        read(spec)
+
+
+# Keys of what is kept on disk
+
+
+@pytest.fixture
+def shapes(tmp_path):
+    """A folder of a class with a cloud."""
+    (tmp_path / "shapes" / "box").mkdir(parents=True)
+    np.save(tmp_path / "shapes" / "box" / "a.npy", np.ones((3, 3)))
+    return tmp_path / "shapes"
+
+
+def test_a_domain_of_no_files_is_its_own_key():
+    assert domain_key("procedural") == "procedural"
+
+
+@pytest.mark.parametrize("form", [form for form in FORMS if form != "procedural"])
+def test_every_kind_that_reads_files_has_their_state_in_its_key(shapes, form):
+    kind = form.partition(":")[0]
+    spec = f"{kind}:{shapes}" + {"folders": "", "scenes": ":learn*,test*"}.get(kind, ":scannet")
+    before = domain_key(spec)
+    assert before.startswith(f"{spec} ")
+    assert domain_key(spec) == before, "nothing changed"
+    (shapes / "box" / "b.npy").write_bytes(b"more")
+    assert domain_key(spec) != before
+
+
+def touch(path):
+    """Another second of change, and nothing else."""
+    told = path.stat()
+    os.utime(path, ns=(told.st_atime_ns, told.st_mtime_ns + 1_000_000_000))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda shapes: touch(shapes / "box" / "a.npy"),
+        lambda shapes: os.truncate(shapes / "box" / "a.npy", 10),
+        lambda shapes: (shapes / "box" / "a.npy").rename(shapes / "box" / "c.npy"),
+        lambda shapes: (shapes / "box" / "a.npy").unlink(),
+        lambda shapes: (shapes / "box").rename(shapes / "can"),
+        lambda shapes: (
+            (shapes / "box" / "deep" / "er").mkdir(parents=True) or (shapes / "box" / "deep" / "er" / "d.npy").touch()
+        ),
+    ],
+    ids=["written again", "cut", "renamed", "removed", "of another class", "deeper"],
+)
+def test_a_change_of_any_file_changes_the_key(shapes, change):
+    before, told = domain_key(f"folders:{shapes}"), (shapes / "box" / "a.npy").stat()
+    change(shapes)
+    if (shapes / "box" / "a.npy").is_file() and (shapes / "box" / "a.npy").stat().st_size != told.st_size:
+        os.utime(shapes / "box" / "a.npy", ns=(told.st_atime_ns, told.st_mtime_ns))  # the size alone must do
+    assert domain_key(f"folders:{shapes}") != before
+
+
+def test_the_same_name_means_another_folder_in_another_place(shapes, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    here = domain_key("folders:shapes")
+    (tmp_path / "elsewhere" / "shapes").symlink_to(shapes)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert domain_key("folders:shapes") == here, "a link means what it leads to"
+    (tmp_path / "elsewhere" / "shapes").unlink()
+    (tmp_path / "elsewhere" / "shapes").mkdir()
+    assert domain_key("folders:shapes") != here
+
+
+def test_linked_folders_count_and_a_link_back_up_ends(shapes, tmp_path):
+    (tmp_path / "mugs").mkdir()
+    (tmp_path / "mugs" / "a.npy").touch()
+    (shapes / "mug").symlink_to(tmp_path / "mugs")
+    (shapes / "box" / "again").symlink_to(shapes)
+    (shapes / "box" / "lost.npy").symlink_to(tmp_path / "nowhere")
+    before = domain_key(f"folders:{shapes}")
+    touch(tmp_path / "mugs" / "a.npy")
+    assert domain_key(f"folders:{shapes}") != before
+
+
+REFUSED = ("shapes:x", "", "folders:", "folders:/nowhere", "scenes", "pointda:x", "procedural:x")
+
+
+@pytest.mark.parametrize("spec", REFUSED)
+def test_what_cannot_be_read_has_a_key_so_that_reading_refuses_it(spec):
+    assert domain_key(spec).startswith(spec)
+    with pytest.raises((ValueError, FileNotFoundError)):
         read(spec)

@@ -22,7 +22,10 @@ from rclpy.parameter import Parameter
 from clipoint3d_ros.adaptation.memory import Memory
 from clipoint3d_ros.clip.backbone import load_backbone
 from clipoint3d_ros.clip.bundle import load_bundle, read_meta
+from clipoint3d_ros.nodes import adapting
+from clipoint3d_ros.nodes.adaptation_config import AdaptationConfig
 from clipoint3d_ros.nodes.hand_over import Answer
+from clipoint3d_ros.nodes.versions import Versions
 
 pytestmark = [pytest.mark.ros, pytest.mark.usefixtures("quick_ticks")]
 
@@ -434,6 +437,22 @@ def test_a_first_look_at_the_source_is_told_before_it_begins(perceive, adapt, sh
     monkeypatch.setattr("clipoint3d_ros.nodes.adapting.read_domain", lambda *_, **__: None)
     adapt(perceive())
     assert "objects of each class of 'procedural', which takes minutes; once for this model" in capfd.readouterr().err
+
+
+def test_a_reference_is_kept_for_one_state_of_the_source_s_files(sharp, monkeypatch, tmp_path):
+    (tmp_path / "shapes" / "can").mkdir(parents=True)
+    config = AdaptationConfig(
+        backbone=sharp.backbone, classes=tuple(sharp.classes), device="cpu", source=f"folders:{tmp_path / 'shapes'}",
+        state_folder=str(tmp_path / "state"), live_folder=str(tmp_path / "live"),
+    )  # fmt: skip
+    told = []
+    monkeypatch.setattr(adapting, "kept_reference", lambda *given: told.append(given[4]) or sharp.reference)
+    for file in (None, None, "a.npy", None):
+        if file is not None:
+            (tmp_path / "shapes" / "can" / file).touch()
+        adapting.load(config, "adaptation", Versions(), pytest.fail, lambda _: None)
+    before, again, changed, after = told
+    assert before == again != changed == after
 
 
 def test_without_perception_it_waits_and_says_so(perceive, adapt, capfd):

@@ -117,6 +117,8 @@ def test_towers_of_other_weights_have_other_files(backbone):
     network = moved_network(backbone).merged()
     prints = {onnx_tower.fingerprint(backbone), onnx_tower.fingerprint(network.backbone)}
     assert len(prints | {onnx_tower.fingerprint(network.backbone, 4)}) == 3
+    quick = replace(backbone, checksum=f"{backbone.checksum}-quickgelu")
+    assert onnx_tower.fingerprint(quick) not in prints, "the same weights with another activation are another tower"
 
 
 def test_a_missing_runtime_is_told_in_words(backbone, monkeypatch):

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from clipoint3d_ros.clip.descriptions import Descriptions
-from clipoint3d_ros.datasets.domains import read_domain
+from clipoint3d_ros.datasets.domains import domain_key, read_domain
 from clipoint3d_ros.datasets.objects import Objects
 from clipoint3d_ros.pretraining.config import fingerprint
 
@@ -21,7 +21,8 @@ class Protocol:
 
     name: of the column ("learn*", "modelnet → scannet").
     classes: what is to be told apart.
-    source: gives the labelled source of a seed; its repr says which, for results on disk.
+    source: gives the labelled source of a seed; its repr says which, and of files which state of them, for results
+        on disk.
     target: what adaptation may see, unlabelled.
     scored: labelled; its labels are looked at in the table only.
     """
@@ -58,6 +59,10 @@ class DomainSource:
     spec: str
     classes: Descriptions
     count: int
+
+    def __repr__(self) -> str:
+        told = f"spec={domain_key(self.spec)!r}, classes={self.classes!r}, count={self.count!r}"
+        return f"{type(self).__name__}({told})"
 
     def __call__(self, seed: int) -> Objects:
         return read_domain(self.spec, self.classes, count=self.count, seed=seed)

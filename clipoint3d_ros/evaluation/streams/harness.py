@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -13,20 +13,24 @@ from typing import Any
 import numpy as np
 import torch
 
+from clipoint3d_ros.adaptation.config import load_recipe
 from clipoint3d_ros.clip.backbone import load_backbone
 from clipoint3d_ros.clip.bundle import BundleError
 from clipoint3d_ros.clip.descriptions import read_classes
+from clipoint3d_ros.datasets.domains import domain_key
 from clipoint3d_ros.evaluation.adaptation.runs import Start
 from clipoint3d_ros.evaluation.processes import in_processes
 from clipoint3d_ros.evaluation.streams.encoding import Encoded, Pooled, encode, look_at, model_checksum, pool_views
 from clipoint3d_ros.evaluation.streams.methods import find_methods
 from clipoint3d_ros.evaluation.streams.online import Look, Online, Seen, Setting, softmax
+from clipoint3d_ros.evaluation.streams.ours import GradientConfig, StatisticsConfig
 from clipoint3d_ros.evaluation.streams.pools import Pool, Sizes, probe_pool, real_pool, simulated_pool
 from clipoint3d_ros.evaluation.streams.streams import find_streams
 from clipoint3d_ros.pretraining.config import fingerprint
 from clipoint3d_ros.recognition.classifier import Classifier
 from clipoint3d_ros.recognition.config import ClassifierConfig
 from clipoint3d_ros.recognition.familiarity import known
+from clipoint3d_ros.resources import config_file
 
 FORMAT = 3  # of the runs on disk; a change of what a method does makes old ones unused
 PERIOD_S = 0.5  # between two objects of a stream
@@ -72,7 +76,11 @@ class Plan:
         return tuple(dict.fromkeys(stream.pool for stream in find_streams(",".join(self.streams))))
 
     def config(self, method: str) -> Any:
-        return dict(self.settings).get(method, find_methods(method)[-1].config)
+        """A method's settings; references of a source of files are kept apart for every state of these."""
+        config = dict(self.settings).get(method, find_methods(method)[-1].config)
+        if isinstance(config, StatisticsConfig) and (state := domain_key(config.source)) != config.source:
+            return replace(config, references=f"{config.references}/{fingerprint(state)}")
+        return config
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,7 +206,7 @@ def run_cell(plan: Plan, cell: Cell) -> Run:
 def _key(plan: Plan, cell: Cell, classifier: Classifier, pool: Pool, rows: np.ndarray) -> str:
     """All that a run depends on."""
     method = find_methods(cell.method)[-1]
-    config = {"method": cell.method, "code": method.source(), "settings": asdict(plan.config(cell.method))}
+    config = {"method": cell.method, "code": method.source(), "settings": _settings(plan.config(cell.method))}
     adapter = model_checksum(_adapted(plan, cell.start)) if method.bundle else None
     order = fingerprint(rows.tolist())
     told = [f"{name}: {texts}" for name, texts in zip(*_told(classifier), strict=True)]
@@ -206,6 +214,14 @@ def _key(plan: Plan, cell: Cell, classifier: Classifier, pool: Pool, rows: np.nd
     probe = _pool(plan, _PROBE).digest
     model = classifier.backbone.checksum
     return fingerprint(FORMAT, config, adapter, order, told, seed, pool.digest, probe, model, plan.views)
+
+
+def _settings(config: Any) -> dict[str, Any]:
+    """A method's settings, with what the recipe says in place of where it lies."""
+    if not isinstance(config, GradientConfig):
+        return asdict(config)
+    recipe = load_recipe(config.recipe or config_file("train/online.yaml"))
+    return {**asdict(config), "recipe": asdict(recipe)}
 
 
 def _told(classifier: Classifier) -> tuple[tuple[str, ...], tuple[Any, ...]]:

@@ -69,7 +69,19 @@ _TIER_1 = tuple(
         "recognition.statistics",
     )
 )
-_TIER_2 = tuple(f"clipoint3d_ros.adaptation.{part}" for part in ("gradient", "trainer", "objective", "clouds"))
+_TIER_2 = tuple(
+    f"clipoint3d_ros.{name}"
+    for name in (
+        *(
+            f"adaptation.{part}"
+            for part in (
+                *("gradient", "trainer", "objective", "clouds", "batches", "losses", "transport", "prototypes"),
+                *("priors", "probing", "config"),
+            )
+        ),
+        *(f"clip.{part}" for part in ("network", "peft", "point_encoder", "prompts", "text")),
+    )
+)
 _TOWER = "clipoint3d_ros.evaluation.streams.peers.tower"
 
 METHODS: tuple[Method, ...] = (

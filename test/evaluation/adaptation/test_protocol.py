@@ -135,6 +135,19 @@ def test_the_digest_changes_with_the_data(column, classes):
     assert len({column.digest, *digests}) == 1 + len(others)
 
 
+def test_the_digest_changes_with_the_files_of_the_source_and_a_procedural_one_s_stays_as_it_was(column, tmp_path):
+    (tmp_path / "box").mkdir()
+    (tmp_path / "box" / "a.npy").write_bytes(b"one")
+    own = DomainSource(f"folders:{tmp_path}", column.classes, 3)
+    before = replace(column, source=own).digest
+    assert replace(column, source=own).digest == before, "nothing changed"
+    (tmp_path / "box" / "b.npy").write_bytes(b"two")
+    assert replace(column, source=own).digest != before
+    # Runs on disk are found by this line.
+    told = repr(DomainSource("procedural", column.classes, 3))
+    assert told == f"DomainSource(spec='procedural', classes={column.classes!r}, count=3)"
+
+
 def test_procedural_sources_are_fresh_for_each_seed_and_files_the_same_for_all(classes, graspnet):
     shapes = DomainSource("procedural", classes, 1)
     assert keys(shapes(0)) == keys(shapes(0))

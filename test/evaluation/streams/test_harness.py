@@ -1,7 +1,10 @@
 """The benchmark end to end on a tiny case: cells, runs on disk, rows, tables, plots, tuning."""
 
+import ast
 import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from clipoint3d_ros.evaluation.adaptation.runs import Start
 from clipoint3d_ros.evaluation.streams import harness, tables, tuning
 from clipoint3d_ros.evaluation.streams.harness import Cell, Plan, cells_of, run_all, run_cell
 from clipoint3d_ros.evaluation.streams.methods import METHODS, find_methods, load_settings
+from clipoint3d_ros.evaluation.streams.ours import GradientConfig, StatisticsConfig
 from clipoint3d_ros.evaluation.streams.peers.rotta import RottaConfig
 from clipoint3d_ros.evaluation.streams.peers.tda import TdaConfig
 from clipoint3d_ros.evaluation.streams.plots import plot
@@ -21,6 +25,7 @@ from clipoint3d_ros.evaluation.streams.pools import real_pool
 from clipoint3d_ros.evaluation.streams.rows import curves, rows
 from clipoint3d_ros.recognition.classifier import Classifier
 from clipoint3d_ros.recognition.config import ClassifierConfig
+from clipoint3d_ros.resources import config_file
 
 FAST = ("frozen", "TDA", "StatA", "Uni-Adapter")
 
@@ -222,3 +227,62 @@ def test_a_run_depends_on_the_code_that_made_it(monkeypatch):
     assert len(set(told.values())) == len(METHODS)
     tent = find_methods("TENT")[-1]
     assert replace(tent, uses=()).source() != tent.source(), "the tower's code counts too"
+
+
+def imports(name):
+    """The modules of this package that one imports."""
+    tree = ast.parse(Path(harness.__file__).parents[2].joinpath(*name.split(".")).with_suffix(".py").read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("clipoint3d_ros."):
+            yield node.module.removeprefix("clipoint3d_ros.")
+
+
+def test_a_run_of_both_tiers_depends_on_all_that_trains():
+    used = {name.removeprefix("clipoint3d_ros.") for name in find_methods("ours: both tiers")[-1].uses}
+    reached, new = set(), {"adaptation.gradient"}
+    while new:
+        reached |= new
+        new = {found for name in new for found in imports(name) if found.startswith("adaptation.")} - reached
+    assert {"adaptation.losses", "adaptation.transport", "adaptation.batches"} < reached
+    assert reached - {"adaptation.store"} <= used, "but what writes files"
+    assert {"clip.network", *(name for name in imports("clip.network") if "." in name)} <= used | {
+        "clip.backbone",
+        "clip.tower",
+    }, "the tower is every method's"
+
+
+def key(plan, method):
+    """What a run of a method is kept by."""
+    cell, classifier = Cell("real-iid", plan.starts[0], method, 0), harness._classifier(plan, plan.starts[0])
+    pool = harness._pool(plan, "real")
+    return harness._key(plan, cell, classifier, pool, np.arange(4))
+
+
+def test_a_run_of_both_tiers_depends_on_what_its_recipe_says(plan, tmp_path, monkeypatch):
+    recipe = shutil.copy(config_file("train/online.yaml"), tmp_path / "own.yaml")
+    named = replace(plan, settings=(("ours: both tiers", GradientConfig(recipe=str(recipe))),))
+    before, published = key(named, "ours: both tiers"), key(plan, "ours: both tiers")
+    assert before == published, "the same recipe, wherever it lies"
+    recipe.write_text(recipe.read_text() + "\n# a remark\n")
+    assert key(named, "ours: both tiers") == before, "a remark changes nothing"
+    recipe.write_text(recipe.read_text().replace("objects: 8", "objects: 9"))
+    assert key(named, "ours: both tiers") != before
+    others = {name: key(plan, name) for name in ("frozen", "TENT", "ours: statistics")}
+    monkeypatch.setattr(harness, "config_file", lambda _: recipe)
+    assert key(plan, "ours: both tiers") != published
+    assert {name: key(plan, name) for name in others} == others
+
+
+@pytest.mark.parametrize("config", [StatisticsConfig, GradientConfig])
+def test_a_source_of_files_has_runs_and_references_of_its_state_alone(plan, tmp_path, config):
+    method = "ours: statistics" if config is StatisticsConfig else "ours: both tiers"
+    (tmp_path / "box").mkdir()
+    (tmp_path / "box" / "a.npy").write_bytes(b"one")
+    own = replace(plan, settings=((method, config(source=f"folders:{tmp_path}")),))
+    told, before = own.config(method), key(own, method)
+    assert (own.config(method), key(own, method)) == (told, before), "nothing changed"
+    assert told.references != plan.config(method).references
+    (tmp_path / "box" / "b.npy").write_bytes(b"two")
+    assert own.config(method).references != told.references
+    assert key(own, method) != before
+    assert plan.config(method) == config(), "procedural sources are as they were"
