@@ -19,7 +19,9 @@ SUMMARY = """Replay labelled bags through the real perception node over DDS and 
 
 A bag needs a topic of clouds (sensor_msgs/PointCloud2) and one of truth (vision_msgs/Detection3DArray): a truth
 message belongs to the cloud of the same header stamp, a truth object to the segment of the same id, and its name is
-the class_id of its best hypothesis. `record` writes such bags. Many are scored as one, and each by itself."""
+the class_id of its best hypothesis. `record` writes such bags. Many are scored as one, and each by itself. Intervals
+take every frame for a scene of its own, so of a recording of one place name a few frames' truth only: clouds without
+truth are played, and not scored."""
 EXAMPLE = "clipoint3d evaluate tabletop_bag --wait --json figures.json --report report"
 
 

@@ -15,7 +15,8 @@ SUMMARY = """Propose, from labelled bags, below which score each class's answer 
 For each class the lowest threshold with which so large a share of the answers that name it is right; objects of other
 classes that the truth names count as wrong. Where there are too few answers to say, it says so and proposes none. The
 file written is for the perception node: `params_file:=FILE`, or `ros2 param load /perception FILE` while it runs.
-Bags as for `evaluate`; the pipeline runs without ROS."""
+Bags as for `evaluate`; the pipeline runs without ROS. Every answer is taken for one of its own, so of a recording of
+one place name a few frames' truth only."""
 EXAMPLE = "clipoint3d thresholds tabletop_bag --precision 0.95 --out thresholds.yaml"
 
 

@@ -1,8 +1,8 @@
 """What hours of answering leave behind: memory and latency over time, what was missed, and a plain verdict.
 
 Samples in, figures and text out; `soak` takes the samples. Memory counts as growing where its slope is above a limit:
-after the warm-up, or in the last half of that by itself, for a leak that begins late leaves the whole run's median as it
-was; it shows once it has gone on for a sixth of the run. A run that is too short to show a leak of just that limit says
+after the warm-up, or in the last half of that by itself: a late leak leaves the whole run's median as it was, and shows
+in the half's once it has gone on for a sixth of the run. A run that is too short to show a leak of just that limit says
 so, rather than "flat".
 """
 
