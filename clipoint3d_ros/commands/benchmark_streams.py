@@ -10,7 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from clipoint3d_ros.cli import CommandError, UsageError
-from clipoint3d_ros.commands.evaluate import write_json
+from clipoint3d_ros.evaluation.files import write_json
 from clipoint3d_ros.datasets import scenes
 
 EXAMPLE = "clipoint3d benchmark streams --jobs 2 --json streams.json --markdown streams.md --plot streams.png"

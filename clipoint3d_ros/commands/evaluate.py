@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 from clipoint3d_ros.cli import CommandError
 from clipoint3d_ros.commands import answering, soak_bags
 from clipoint3d_ros.evaluation.console import bag_table, summary
-from clipoint3d_ros.evaluation.files import write_whole
+from clipoint3d_ros.evaluation.files import write_json
 from clipoint3d_ros.evaluation.scoring import bag_rows, score
 
 SUMMARY = """Replay labelled bags through the real perception node over DDS and score what it answers.
@@ -64,11 +63,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from clipoint3d_ros import cli
 
     return cli.main(["evaluate", *(sys.argv[1:] if arguments is None else arguments)])
-
-
-def write_json(path: Path, figures: dict[str, Any]) -> None:
-    """Write whole or not at all: a reader never sees half a file."""
-    write_whole(path, json.dumps(figures, indent=1, allow_nan=False) + "\n")
 
 
 def _write_report(args: argparse.Namespace, figures: dict[str, Any], found: answering.Answers) -> None:

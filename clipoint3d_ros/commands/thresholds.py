@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from clipoint3d_ros.commands import answering
-from clipoint3d_ros.evaluation.files import write_whole
+from clipoint3d_ros.evaluation.files import write_json, write_whole
 from clipoint3d_ros.evaluation.thresholds import Wanted, figures, named, parameter_file, summary
 
 SUMMARY = """Propose, from labelled bags, below which score each class's answer should be "unknown".
@@ -55,5 +54,5 @@ def run(args: argparse.Namespace) -> int:
         write_whole(args.out, parameter_file(result, f"{sure}{wanted.precision:g} precision a class, from {bags}"))
         print(f"parameters: {args.out}")
     if args.json:
-        write_whole(args.json, json.dumps(result, indent=1, allow_nan=False) + "\n")
+        write_json(args.json, result)
     return 1 if found.failed else 0
