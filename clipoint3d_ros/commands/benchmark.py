@@ -14,8 +14,8 @@ from clipoint3d_ros.cli import CommandError, UsageError
 from clipoint3d_ros.commands import benchmark_adaptation as adaptation
 from clipoint3d_ros.commands import benchmark_streams as streams
 from clipoint3d_ros.commands import benchmark_views as views
-from clipoint3d_ros.evaluation.files import write_json
 from clipoint3d_ros.datasets import scenes
+from clipoint3d_ros.evaluation.files import write_json
 
 if TYPE_CHECKING:
     from clipoint3d_ros.clip.backbone import Backbone
