@@ -12,7 +12,7 @@ from clipoint3d_ros.evaluation.streams.pools import Sizes
 
 ROW_KEYS = {
     "stream", "start", "method", "views", "seeds", "objects", "known", "accuracy", "macro_accuracy", "gain",
-    "gain_ci95", "gain_by_seed", "micro_gain", "micro_gain_ci95", "regret", "regret_by_seed", "macro_regret",
+    "gain_ci95", "gain_by_seed", "micro_gain", "micro_gain_ci95", "regret", "window", "regret_by_seed", "macro_regret",
     "worse_windows", "windows", "forgetting", "ece", "ece_frozen", "half_gain_objects", "ms", "ms_ratio",
     "update_ms", "update_ratio", "score_ece", "score_ece_frozen",
     "false_accept", "false_accept_frozen", "auroc_unknown", "auroc_unknown_frozen", "not_finite",

@@ -114,6 +114,13 @@ METHODS: tuple[Method, ...] = (
         uses=(_TOWER,),
     ),
     Method(
+        "ours: anchor alone",
+        "the class statistics of the source, which tier 1 begins with, and nothing learned",
+        ours.Anchor,
+        ours.StatisticsConfig(),
+        uses=_TIER_1,
+    ),
+    Method(
         "ours: statistics",
         "tier 1, as the adaptation node runs it",
         ours.Statistics,

@@ -93,6 +93,11 @@ def wider(first: Gains, second: Gains) -> Gains:
     return Gains(first.macro, macro, first.micro, _union(first.micro_ci95, second.micro_ci95))
 
 
+def fitting(count: int, window: int = WINDOW) -> int:
+    """Objects of a window of a stream of `count`: `window`, or a third of a stream that does not hold two of these."""
+    return window if count >= 2 * window else max(count // 3, 1)
+
+
 def regret(right: np.ndarray, base: np.ndarray, window: int = WINDOW) -> float:
     """Worst-window regret: the most by which the frozen model is better over any `window` objects in a row, in points.
 

@@ -127,6 +127,15 @@ class Statistics:
             self._head = (weight.numpy(), bias.numpy())
 
 
+class Anchor(Statistics):
+    """The source's class statistics alone, from the first few objects on: what tier 1 is before it follows anything."""
+
+    def _learn(self, sighting: Sighting) -> None:
+        self.companion.observe(sighting)
+        if self.companion.live is None and self.companion.due:
+            self.companion.propose()
+
+
 @dataclass(frozen=True)
 class GradientConfig(StatisticsConfig):
     """Tier 2 beside tier 1, in the steps of a robot whose sensor is faster than its training.

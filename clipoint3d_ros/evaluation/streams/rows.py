@@ -128,8 +128,9 @@ def _base(cell: Cell) -> Cell:
 def _row(plan: Plan, cells: Sequence[Cell], runs: Sequence[Run], frozen: Sequence[Run]) -> dict[str, Any]:
     own, base = [scored(run) for run in runs], [scored(run) for run in frozen]
     classes = runs[0].probabilities.shape[1]
-    regrets = [metrics.regret(a.right, b.right) for a, b in zip(own, base, strict=True)]
-    macro_regrets = [metrics.macro_regret(a.truth, a.right, b.right) for a, b in zip(own, base, strict=True)]
+    window = min(metrics.fitting(len(s.truth)) for s in own)
+    regrets = [metrics.regret(a.right, b.right, window) for a, b in zip(own, base, strict=True)]
+    macro_regrets = [metrics.macro_regret(a.truth, a.right, b.right, window) for a, b in zip(own, base, strict=True)]
     halves = [metrics.half_gain(a.right, b.right) for a, b in zip(own, base, strict=True)]
     reached = [half for half in halves if half is not None]
     step = float(np.mean([run.step_ms.mean() for run in runs]))
@@ -145,11 +146,12 @@ def _row(plan: Plan, cells: Sequence[Cell], runs: Sequence[Run], frozen: Sequenc
         "accuracy": _mean(accuracies.accuracy(s.truth, s.predicted) for s in own),
         "macro_accuracy": _mean(accuracies.macro_accuracy(s.truth, s.predicted, classes) for s in own),
         **_gains(own, base, classes),
+        "window": window,
         "regret": max(regrets),
         "regret_by_seed": regrets,
         "macro_regret": max(macro_regrets),
-        "worse_windows": sum(metrics.worse_windows(a.right, b.right) for a, b in zip(own, base, strict=True)),
-        "windows": sum(max(round(len(s.truth) / metrics.WINDOW), 1) for s in own),
+        "worse_windows": sum(metrics.worse_windows(a.right, b.right, window) for a, b in zip(own, base, strict=True)),
+        "windows": sum(max(round(len(s.truth) / window), 1) for s in own),
         "forgetting": _mean(run.probe[1] - run.probe[0] for run in runs),
         "ece": _ece(own),
         "ece_frozen": _ece(base),

@@ -13,8 +13,10 @@ from clipoint3d_ros.evaluation.console import aligned, percent
 
 _VIEWS = {"entropy": "ten views by entropy", "sensor": "sensor-facing views"}
 _LEGEND = (
-    "gain: over frozen, macro accuracy, points (95 % interval); regret: worst window of 500 objects, points; worse: "
-    "windows significantly worse; forgetting: source accuracy after less before; half: objects until half the gain"
+    "gain: over frozen, macro accuracy, points (95 % interval); regret: worst window of 500 objects, or of a third of "
+    "a shorter stream, points; worse: windows significantly worse; forgetting: source accuracy after less before; "
+    "half: objects until half the gain; ECE: of the class probabilities; of the score: of what is published, where an "
+    "unknown object is never right"
 )
 
 
@@ -62,6 +64,7 @@ def _stream(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
         "worse",
         "forgetting",
         "ECE",
+        "of the score",
         "half",
         "ms",
         "of encoding",
@@ -78,6 +81,7 @@ def _stream(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
                 f"{row['worse_windows']}/{row['windows']}",
                 f"{100 * row['forgetting']:+.1f}",
                 f"{100 * row['ece']:.1f}",
+                f"{100 * row['score_ece']:.1f}",
                 "-" if row["half_gain_objects"] is None else f"{row['half_gain_objects']:.0f}",
                 f"{row['ms']:.2f}",
                 f"{100 * row['ms_ratio']:.1f} %",

@@ -50,6 +50,18 @@ def test_it_gains_from_the_moment_on_at_which_the_anchor_is_judged(toy):
     assert 0 < online.known <= 1
 
 
+def test_the_anchor_alone_answers_by_the_source_and_never_follows(toy):
+    labels, stream = toy.stream(200)
+    online = ours.Anchor(toy.setting)
+    right(online, labels, stream)
+    live, anchor = online.companion.live, online.companion.reference.statistics
+    assert live is not None
+    assert torch.equal(live.mean, anchor.mean)
+    following = ours.Statistics(toy.setting)
+    right(following, labels, stream)
+    assert not torch.equal(following.companion.live.mean, anchor.mean)
+
+
 def test_what_learning_takes_is_told_apart_from_answering(toy):
     _, stream = toy.stream(40)
     online = ours.Statistics(toy.setting)

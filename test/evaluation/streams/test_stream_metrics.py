@@ -53,6 +53,10 @@ def test_regret_is_that_of_the_worst_window_in_points():
     assert np.isnan(metrics.regret(base[:0], base[:0]))
 
 
+def test_every_stream_has_at_least_two_windows():
+    assert [metrics.fitting(count) for count in (10_000, 1111, 1000, 999, 309, 2)] == [500, 500, 500, 333, 103, 1]
+
+
 def test_macro_regret_weighs_the_classes_of_a_window_alike():
     truth = np.array([0, 0, 0, 1])
     assert metrics.macro_regret(truth, flags("1110"), flags("1111")) == pytest.approx(50.0)
