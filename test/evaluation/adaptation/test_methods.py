@@ -49,6 +49,8 @@ def quick(recipe):
 def run(column, backbone, quick):
     """Looks of a method by name, computed once, on two objects of the target; on two others where `other`."""
     known = {}
+    patch = pytest.MonkeyPatch()
+    patch.setattr(methods, "ENCODER_EPOCHS", 1)
 
     def looks(name, other=False):
         if (name, other) not in known:
@@ -56,7 +58,8 @@ def run(column, backbone, quick):
             known[name, other] = EVERY[name].run(Task(protocol, backbone, quick))
         return known[name, other]
 
-    return looks
+    yield looks
+    patch.undo()
 
 
 def flat(recipe):
@@ -160,6 +163,21 @@ def test_a_source_only_method_is_never_handed_the_target(monkeypatch, column, ba
     (material,) = given
     assert material.target is None
     assert material.scans is None
+
+
+@pytest.mark.parametrize("name", ["PointNet", "DANN"])
+@pytest.mark.parametrize("change", [{"steps": 1}, {"steps": 7, "objects": 5}])
+def test_an_encoder_from_scratch_sees_its_shots_often_whatever_the_recipe_s_steps(
+    monkeypatch, column, backbone, recipe, name, change
+):
+    seen = []
+    monkeypatch.setattr(methods, "ENCODER_EPOCHS", 40)
+    monkeypatch.setattr(
+        methods.baselines, "point_encoder", lambda classes, material, *given: seen.append((material, *given))
+    )
+    EVERY[name].run(Task(column, backbone, replace(recipe, training=replace(recipe.training, **change))))
+    ((material, config, *_),) = seen
+    assert 40 * len(material.source) <= config.steps * config.objects < 40 * len(material.source) + config.objects
 
 
 def test_what_two_methods_learn_from_is_prepared_once(monkeypatch, column, backbone, quick):
