@@ -24,7 +24,8 @@ from clipoint3d_ros.evaluation.adaptation.protocol import Protocol
 from clipoint3d_ros.recognition.classifier import Classifier
 
 PLAIN = "entropy"  # the ten-view policy of a method that has no other of its own
-# Passes of a 3D encoder over its shots, which has no CLIP to start from: by the source's own probe set.
+# Passes over its shots of a 3D encoder, which has no CLIP to start from. By the source's own probe set: after 12 passes
+# PointNet names 85 % of it, and its loss there still falls.
 ENCODER_EPOCHS = 60
 
 

@@ -39,6 +39,13 @@ CHANGES = {
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_epochs():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(methods, "ENCODER_EPOCHS", 1)
+        yield
+
+
 @pytest.fixture(scope="module")
 def quick(recipe):
     """One step of three objects."""
@@ -49,8 +56,6 @@ def quick(recipe):
 def run(column, backbone, quick):
     """Looks of a method by name, computed once, on two objects of the target; on two others where `other`."""
     known = {}
-    patch = pytest.MonkeyPatch()
-    patch.setattr(methods, "ENCODER_EPOCHS", 1)
 
     def looks(name, other=False):
         if (name, other) not in known:
@@ -58,8 +63,7 @@ def run(column, backbone, quick):
             known[name, other] = EVERY[name].run(Task(protocol, backbone, quick))
         return known[name, other]
 
-    yield looks
-    patch.undo()
+    return looks
 
 
 def flat(recipe):
