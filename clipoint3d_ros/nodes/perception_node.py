@@ -111,7 +111,7 @@ class PerceptionNode(CloudNode[PerceptionConfig]):
             with timed("decide"):
                 recognitions = classifier.decide(projection, features, frozen_features)
                 if config.fuse_tracks:
-                    recognitions = self._fused(header, tracks, segments, recognitions, serving)
+                    recognitions = self._fused(header, tracks, segments, recognitions, classifier)
             with timed("publish"):
                 self._publish(header, config, segments, recognitions, stand)
                 self._publish_views(header, projection, recognitions)
@@ -153,19 +153,24 @@ class PerceptionNode(CloudNode[PerceptionConfig]):
         tracks: Sequence[int],
         segments: Sequence[Segment],
         recognitions: Sequence[Recognition],
-        serving: Serving,
+        classifier: Classifier,
     ) -> list[Recognition]:
-        """Each answer with what was said of the same object before; the frozen model's own stays as it is."""
+        """Each answer with what this classifier said of the same object before; the frozen model's own stays as it is.
+
+        An object of too few points is unknown, whatever was said of it before, and adds nothing to its track.
+        """
         stamp_s = nanoseconds(header.stamp) / 1e9
-        fused = self._fusion.update(stamp_s, tracks, np.stack([answer.probabilities for answer in recognitions]))
+        enough = np.array([len(segment.points) >= classifier.config.min_points for segment in segments])
+        rows = np.stack([answer.probabilities for answer in recognitions]) * enough[:, None]  # a row of 0 adds nothing
+        fused = self._fusion.update(stamp_s, tracks, rows, classifier)
         return [
             replace(
-                Recognition.of(row, answer.classes, answer.familiarity, serving.classifier.thresholds, answer.share),
+                Recognition.of(row, answer.classes, answer.familiarity, classifier.thresholds, answer.share),
                 frozen=answer.frozen,
             )
-            if len(segment.points) >= serving.config.min_points
+            if usable
             else answer
-            for segment, row, answer in zip(segments, fused, recognitions, strict=True)
+            for usable, row, answer in zip(enough, fused, recognitions, strict=True)
         ]
 
     def _publish(
@@ -314,8 +319,6 @@ class PerceptionNode(CloudNode[PerceptionConfig]):
         self._prepare_transforms(config)
         finish(classifier.device)  # what was made here is used on another stream
         self._config, self._serving = config, serving._replace(config=config, classifier=classifier)
-        if adapter_set or config.classes != serving.config.classes:
-            self._fusion.clear()  # another model's opinions
         if adapter_set:
             self.get_logger().info(f"{_who(classifier, config)} answers from the next frame on")
         if adapter_set or config.classes != serving.config.classes:

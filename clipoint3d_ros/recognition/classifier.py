@@ -224,7 +224,8 @@ class Classifier:
     def encode(self, projection: Projection, known: Tensor | None = None) -> Tensor:
         """Second stage: (B, K, D) float32 unit features of the views, at most `max_views` at once.
 
-        A view without weight is not looked at, nor is one that is not asked for (`first_views`): it has zeros.
+        A view without weight is not looked at, nor is one that is not asked for (`first_views`): it has zeros. Where
+        the frozen model answers from the same features, an object goes on to all its views if either is in doubt.
 
         Args:
             projection: what the first stage gave.
@@ -247,20 +248,31 @@ class Classifier:
         first = wanted & first_views(projection.chosen, projection.facing, self.config.first_views)
         features[first] = self._look(backbone, projection, prompts, first)
         if self.config.first_views:
-            rest = wanted & ~first & self._in_doubt(projection, features)[:, None]
+            doubt = self._in_doubt(projection, features)
+            if self.frozen is not None and self.shares_tower:
+                doubt |= self.frozen._in_doubt(projection, features)
+            rest = wanted & ~first & doubt[:, None]
             features[rest] = self._look(backbone, projection, prompts, rest)
         return features
 
     @torch.inference_mode()
     def encode_frozen(self, projection: Projection, features: Tensor) -> Tensor | None:
-        """The frozen model's features of every view where an adapter is live, else None: they are `encode`'s then.
+        """The frozen model's features where an adapter is live, else None: they are `encode`'s then.
 
         An adapter of class statistics alone leaves the tower as it is: both answers follow from the same features,
-        which are what `encode` gave.
+        which are what `encode` gave, the frozen model's from the views that it would have looked at itself.
         """
         if self.frozen is None:
             return None
-        return features if self.shares_tower else self.frozen.encode(projection)
+        return self.frozen._asked_for(projection, features) if self.shares_tower else self.frozen.encode(projection)
+
+    def _asked_for(self, projection: Projection, features: Tensor) -> Tensor:
+        """`features` (B, K, D) of at least this model's own views, zeros where it alone would not have looked."""
+        if not self.config.first_views:
+            return features
+        first = first_views(projection.chosen, projection.facing, self.config.first_views)
+        doubt = self._in_doubt(projection, features.masked_fill(~first[..., None], 0))
+        return features.masked_fill(~(first | doubt[:, None])[..., None], 0)
 
     def _in_doubt(self, projection: Projection, features: Tensor) -> Tensor:
         """(B,) bool: which objects want the views that were not looked at."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -172,7 +173,8 @@ class TrackFusion:
     """What the sightings of each track say together: the geometric mean of their probabilities, the latest most.
 
     log p̄ₜ = Σᵢ γⁱ · log pₜ₋ᵢ / Σᵢ γⁱ + const, with γ the decay from one sighting to the next. A geometric mean treats
-    sightings as opinions on one object, as views are fused; one that is unsure says little.
+    sightings as opinions on one object, as views are fused; one that is unsure says little. Opinions of two models are
+    never combined, whenever the second takes the first one's place.
     """
 
     def __init__(self, decay: float = 0.7, forget_s: float = 2.0) -> None:
@@ -183,23 +185,24 @@ class TrackFusion:
         self.decay, self.forget_s = decay, forget_s
         self._lock = threading.Lock()
         self._clock = Clock()
-        self._classes: int | None = None
+        self._model: weakref.ref[object] | None = None  # whose opinions they are
         self._sums: dict[int, tuple[np.ndarray, float, float]] = {}  # track: (C,) Σ γⁱ log p, Σ γⁱ, stamp
 
     def clear(self) -> None:
-        """Forget all tracks, as where the classes or the model changed."""
+        """Forget all tracks."""
         with self._lock:
-            self._sums, self._clock, self._classes = {}, Clock(), None
+            self._sums, self._clock, self._model = {}, Clock(), None
 
-    def update(self, stamp_s: float, tracks: Sequence[int], probabilities: np.ndarray) -> np.ndarray:
-        """Fuse a frame's predictions with what was said of the same tracks before.
+    def update(self, stamp_s: float, tracks: Sequence[int], probabilities: np.ndarray, model: object) -> np.ndarray:
+        """Fuse a frame's predictions with what the same model said of the same tracks before.
 
-        Another number of classes than before, or a stamp more than a second before the newest, forgets all tracks.
+        Another model than before, or a stamp more than a second before the newest, forgets all tracks.
 
         Args:
             stamp_s: of the frame, in seconds.
             tracks: K numbers, as `Tracker.update` gives them.
             probabilities: (K, C), rows summing to 1.
+            model: the classifier that predicted them, of always the same C classes; it is not kept alive.
 
         Returns:
             (K, C) float64, rows summing to 1. A track's first row comes back as it was, as does a row that is no
@@ -216,10 +219,8 @@ class TrackFusion:
                 f"probabilities have shape {fused.shape} for {len(tracks)} tracks; give ({len(tracks)}, C)"
             )
         with self._lock:
-            if self._clock.jumped_back(stamp_s) or (len(tracks) and fused.shape[1] != self._classes):
-                self._sums = {}
-            if len(tracks):
-                self._classes = fused.shape[1]
+            if self._clock.jumped_back(stamp_s) or self._model is None or self._model() is not model:
+                self._sums, self._model = {}, weakref.ref(model)
             self._sums = {t: kept for t, kept in self._sums.items() if stamp_s - kept[2] <= self.forget_s}
             usable = np.isfinite(fused).all(1) & (fused >= 0).all(1) & (fused > 0).any(1)
             for row in np.flatnonzero(usable).tolist():

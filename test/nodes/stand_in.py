@@ -84,10 +84,13 @@ class StandIn:
         return [self._answer(h, bool(u)) for h, u in zip(projection.heights, projection.usable, strict=True)]
 
     def _answer(self, height, usable):
+        if not usable:
+            even = np.full(len(self.classes), 1 / len(self.classes))
+            return Recognition(UNKNOWN, 1 - even[0], even, 0.5, self.classes)
         rest = 0.2 / max(len(self.classes) - 1, 1)
         chosen = 0 if height > 0.1 else min(1, len(self.classes) - 1)
         probabilities = np.full(len(self.classes), rest)
         probabilities[chosen] = 0.8
-        unknown = not usable or self.thresholds[chosen] > 0.8
+        unknown = self.thresholds[chosen] > 0.8
         label = UNKNOWN if unknown else self.classes[chosen]
         return Recognition(label, 0.2 if unknown else 0.8, probabilities / probabilities.sum(), 0.5, self.classes)

@@ -12,7 +12,7 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
-from clouds_made import FLAT, TABLE, TALL, changed_cloud, image_scene, scene
+from clouds_made import FLAT, TABLE, TALL, block, changed_cloud, image_scene, scene
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 pytest.importorskip("vision_msgs.msg", reason="vision_msgs is not installed")
@@ -344,6 +344,48 @@ def test_what_stands_still_keeps_its_look_where_asked(start):
     peer.send(image_scene(), sec=2)
     assert labels(peer.answer(2)) == {"5": "can", "9": "book"}
     assert StandIn.known.any(-1).all(), "two objects on a table, seen again from the same place"
+
+
+def one_object(height, count=400):
+    """A cloud that is one object, 12 cm high a can to the stand-in and 9 cm a book, near enough to be one track."""
+    return write_cloud(dict(zip("xyz", block((0.06, 0.06, height), (0.5, 0.1, 0.1), count).T, strict=True)))
+
+
+def first_score(message):
+    hypothesis = message.detections[0].results[0].hypothesis
+    return hypothesis.class_id, pytest.approx(hypothesis.score)
+
+
+def test_a_frame_that_is_overtaken_by_a_swap_says_nothing_of_the_next(start, monkeypatch):
+    peer = start(fuse_tracks=True)
+    peer.send(one_object(0.12), 1)
+    assert first_score(peer.answer(1)) == ("can", 0.8)
+    peer.send(one_object(0.09), 2)
+    assert first_score(peer.answer(2)) != ("book", 0.8), "nothing was fused, so this shows nothing"
+    deciding, swapped, decide = threading.Event(), threading.Event(), StandIn.decide
+
+    def overtaken(self, *given):
+        deciding.set()
+        assert swapped.wait(10)
+        return decide(self, *given)
+
+    monkeypatch.setattr(StandIn, "decide", overtaken)
+    peer.send(one_object(0.12), 3)
+    peer.wait(deciding.is_set, what="the frame's decision")
+    assert peer.set(classes=["bottle", "plate", "bowl"]) == (True, "")  # as many as before
+    swapped.set()
+    assert first_score(peer.answer(3))[0] == "can", "the frame was begun by the old classes"
+    peer.send(one_object(0.09), 4)
+    assert first_score(peer.answer(4)) == ("plate", 0.8)
+
+
+def test_a_sighting_of_too_few_points_is_unknown_and_adds_nothing_to_its_track(start):
+    peer = start(fuse_tracks=True, min_points=50)
+    for sec, count in enumerate((400, 20, 20, 20, 400), start=1):
+        peer.send(one_object(0.12, count), sec=10, nanosec=sec)
+        message = peer.wait(lambda sec=sec: [m for m in peer.heard["detections"] if m.header.stamp.nanosec == sec])[0]
+        expected = ("can", 0.8) if count == 400 else ("unknown", 2 / 3)
+        assert first_score(message) == expected
 
 
 def test_time_that_jumps_back_is_noticed_and_answered(start):

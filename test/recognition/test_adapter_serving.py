@@ -281,3 +281,35 @@ def test_an_adapter_of_statistics_alone_encodes_every_view_once(backbone, clouds
     np.testing.assert_array_equal(probabilities([a.frozen for a in answers]), probabilities(alone))
     assert np.abs(probabilities(answers) - probabilities(alone)).max() > 0.05
     assert [a.familiarity for a in answers] == pytest.approx([a.familiarity for a in alone], abs=1e-6)
+
+
+@pytest.mark.parametrize("viewpoint", [None, EYE])
+@pytest.mark.parametrize("weights", [(0.0, 0.001), (5.0, 5.0)], ids=["adapter always in doubt", "adapter sure"])
+def test_frozen_answers_beside_statistics_come_from_the_views_that_the_frozen_model_asks_for(
+    backbone, clouds, viewpoint, weights
+):
+    network = Network(backbone, NetworkConfig(tuning="none", context=0)).eval()
+    adapter = Adapter(network, describe(NAMES), 1.0, version=2, statistics=told_statistics(weights=weights))
+    looked_at = []
+    for bound in (0.8, 0.83, 0.84, 0.9):  # the words are in doubt of all objects, of some, of none
+        config = ClassifierConfig(first_views=2, sure_below=bound)
+        alone, beside = (Classifier(backbone, describe(NAMES), config, each) for each in (None, adapter))
+        projection = alone.project(clouds, viewpoint=viewpoint)
+        own, shared = alone.encode(projection), beside.encode(projection)
+        given = beside.encode_frozen(projection, shared)
+        assert torch.equal(given.any(-1), own.any(-1))
+        answers = [answer.frozen for answer in beside.decide(projection, shared, given)]
+        expected = probabilities(alone.decide(projection, own))
+        np.testing.assert_allclose(probabilities(answers), expected, atol=1e-5)
+        looked_at.append((int(own.any(-1).sum()), int(shared.any(-1).sum())))
+    assert len({words for words, _ in looked_at}) > 2, "the words were never in doubt of some objects only"
+    if weights[1] < 1:
+        assert looked_at[-1][1] > looked_at[-1][0], "the adapter was in doubt of nothing else than the words"
+
+
+def test_without_views_on_demand_the_frozen_model_gets_the_features_as_they_are(served, clouds):
+    network = Network(served.backbone, NetworkConfig(tuning="none", context=0)).eval()
+    beside = Classifier(served.backbone, served.descriptions, adapter=replace(served.adapter, network=network))
+    projection = beside.project(clouds)
+    features = beside.encode(projection)
+    assert beside.encode_frozen(projection, features) is features

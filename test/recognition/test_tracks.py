@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 
 import numpy as np
 import pytest
@@ -10,6 +11,13 @@ import pytest
 from clipoint3d_ros.recognition.tracks import Tracker, TrackerConfig, TrackFusion
 
 CUP = (0.08, 0.08, 0.10)
+
+
+class Model:
+    """Something that predicts."""
+
+
+MODEL = Model()
 
 
 def seen(tracker, stamp_s, *xs, ids=None, sizes=None):
@@ -191,14 +199,14 @@ def test_limits_that_make_no_sense_are_refused(change, words):
 
 def test_a_first_sighting_is_its_own_answer():
     row = np.array([[0.7, 0.2, 0.1], [1.0, 0.0, 0.0]])
-    assert np.array_equal(TrackFusion().update(0.0, [1, 2], row), row)
+    assert np.array_equal(TrackFusion().update(0.0, [1, 2], row, MODEL), row)
 
 
 def test_fused_predictions_are_the_decayed_geometric_mean():
     rows = np.random.default_rng(0).dirichlet(np.ones(4), 5)
     fusion = TrackFusion(decay=0.6)
     for stamp, row in enumerate(rows):
-        fused = fusion.update(0.1 * stamp, [7], row[None])
+        fused = fusion.update(0.1 * stamp, [7], row[None], MODEL)
     weights = 0.6 ** np.arange(4, -1, -1)
     expected = np.exp((weights[:, None] * np.log(rows)).sum(0) / weights.sum())
     assert np.allclose(fused[0], expected / expected.sum())
@@ -207,9 +215,9 @@ def test_fused_predictions_are_the_decayed_geometric_mean():
 def test_fused_rows_are_distributions_and_repeating_an_opinion_changes_nothing():
     fusion, row = TrackFusion(), np.array([[0.6, 0.3, 0.1]])
     for step in range(30):
-        fused = fusion.update(0.1 * step, [1], row)
+        fused = fusion.update(0.1 * step, [1], row, MODEL)
     assert np.allclose(fused, row)
-    certain = fusion.update(3.1, [1], np.array([[0.0, 0.0, 1.0]]))
+    certain = fusion.update(3.1, [1], np.array([[0.0, 0.0, 1.0]]), MODEL)
     assert np.isfinite(certain).all()
     assert certain.sum() == pytest.approx(1)
 
@@ -217,8 +225,8 @@ def test_fused_rows_are_distributions_and_repeating_an_opinion_changes_nothing()
 def test_one_odd_sighting_does_not_turn_a_track_and_several_do():
     fusion, mug, tin = TrackFusion(), np.array([[0.8, 0.2]]), np.array([[0.3, 0.7]])
     for step in range(5):
-        fusion.update(0.1 * step, [1], mug)
-    answers = [fusion.update(0.5 + 0.1 * step, [1], tin)[0].argmax() for step in range(10)]
+        fusion.update(0.1 * step, [1], mug, MODEL)
+    answers = [fusion.update(0.5 + 0.1 * step, [1], tin, MODEL)[0].argmax() for step in range(10)]
     assert answers[0] == 0
     assert answers[-1] == 1
     assert answers == sorted(answers), "it turned more than once"
@@ -226,52 +234,67 @@ def test_one_odd_sighting_does_not_turn_a_track_and_several_do():
 
 def test_tracks_do_not_mix():
     fusion = TrackFusion()
-    fusion.update(0.0, [1, 2], np.array([[0.9, 0.1], [0.1, 0.9]]))
-    both = fusion.update(0.1, [2, 1], np.array([[0.5, 0.5], [0.5, 0.5]]))
+    fusion.update(0.0, [1, 2], np.array([[0.9, 0.1], [0.1, 0.9]]), MODEL)
+    both = fusion.update(0.1, [2, 1], np.array([[0.5, 0.5], [0.5, 0.5]]), MODEL)
     alone = TrackFusion()
-    alone.update(0.0, [1], np.array([[0.9, 0.1]]))
-    assert np.array_equal(both[1], alone.update(0.1, [1], np.array([[0.5, 0.5]]))[0])
+    alone.update(0.0, [1], np.array([[0.9, 0.1]]), MODEL)
+    assert np.array_equal(both[1], alone.update(0.1, [1], np.array([[0.5, 0.5]]), MODEL)[0])
     assert both[0].argmax() == 1
 
 
 @pytest.mark.parametrize("later", [3.0, -2.0], ids=["forgotten", "time jumped back"])
 def test_old_tracks_start_anew(later):
     fusion, row = TrackFusion(forget_s=2.0), np.array([[0.2, 0.8]])
-    fusion.update(0.0, [1], np.array([[0.9, 0.1]]))
-    assert np.array_equal(fusion.update(later, [1], row), row)
+    fusion.update(0.0, [1], np.array([[0.9, 0.1]]), MODEL)
+    assert np.array_equal(fusion.update(later, [1], row, MODEL), row)
 
 
-def test_another_number_of_classes_starts_anew_and_an_empty_frame_does_not():
+def test_another_model_starts_anew_and_an_empty_frame_does_not():
     fusion, row = TrackFusion(), np.array([[0.2, 0.8]])
-    fusion.update(0.0, [1], np.array([[0.9, 0.1]]))
-    assert fusion.update(0.1, [], np.empty((0, 5))).shape == (0, 5)
-    assert fusion.update(0.1, [], []).shape == (0, 0)
-    assert not np.allclose(fusion.update(0.2, [1], row), row)
+    fusion.update(0.0, [1], np.array([[0.9, 0.1]]), MODEL)
+    assert fusion.update(0.1, [], np.empty((0, 5)), MODEL).shape == (0, 5)
+    assert fusion.update(0.1, [], [], MODEL).shape == (0, 0)
+    assert not np.allclose(fusion.update(0.2, [1], row, MODEL), row)
+    assert np.array_equal(fusion.update(0.3, [1], row, another := Model()), row), "of as many classes"
     wider = np.array([[0.2, 0.5, 0.3]])
-    assert np.array_equal(fusion.update(0.3, [1], wider), wider)
+    assert np.array_equal(fusion.update(0.4, [1], wider, MODEL), wider)
+    assert np.array_equal(fusion.update(0.5, [1], row, another), row), "what it said before the other came is gone"
+
+
+def test_cleared_fusion_starts_anew():
+    fusion, row = TrackFusion(), np.array([[0.2, 0.8]])
+    fusion.update(0.0, [1], np.array([[0.9, 0.1]]), MODEL)
     fusion.clear()
-    assert np.array_equal(fusion.update(0.3, [1], np.flip(wider)), np.flip(wider))
+    assert np.array_equal(fusion.update(0.1, [1], row, MODEL), row)
+
+
+def test_a_model_that_is_left_is_not_kept():
+    fusion, model = TrackFusion(), Model()
+    fusion.update(0.0, [1], np.array([[0.9, 0.1]]), model)
+    left = weakref.ref(model)
+    del model
+    assert left() is None
 
 
 @pytest.mark.parametrize("wrong", [[math.nan, 1.0], [math.inf, 0.0], [-0.5, 1.5], [0.0, 0.0]])
 def test_a_row_that_is_no_distribution_passes_through_and_adds_nothing(wrong):
     fusion, untouched = TrackFusion(), TrackFusion()
     for each in (fusion, untouched):
-        each.update(0.0, [1], np.array([[0.9, 0.1]]))
-    assert np.array_equal(fusion.update(0.1, [1], np.array([wrong])), np.array([wrong]), equal_nan=True)
+        each.update(0.0, [1], np.array([[0.9, 0.1]]), MODEL)
+    assert np.array_equal(fusion.update(0.1, [1], np.array([wrong]), MODEL), np.array([wrong]), equal_nan=True)
     row = np.array([[0.2, 0.8]])
-    assert np.array_equal(fusion.update(0.2, [1], row), untouched.update(0.2, [1], row))
+    assert np.array_equal(fusion.update(0.2, [1], row, MODEL), untouched.update(0.2, [1], row, MODEL))
 
 
 def test_rows_that_do_not_match_the_tracks_and_odd_settings_are_refused():
     with pytest.raises(ValueError, match=r"shape \(2, 3\) for 1 tracks"):
-        TrackFusion().update(0.0, [1], np.ones((2, 3)))
+        TrackFusion().update(0.0, [1], np.ones((2, 3)), MODEL)
     with pytest.raises(ValueError, match=r"decay is 1\.0"):
         TrackFusion(decay=1.0)
     with pytest.raises(ValueError, match=r"forget_s is 0\.0"):
         TrackFusion(forget_s=0.0)
     given = np.array([[0.5, 0.5]])
     fusion = TrackFusion()
-    fusion.update(0.0, [1], given)
-    fusion.update(0.1, [1], np.array([[0.9, 0.1]]))
+    fusion.update(0.0, [1], given, MODEL)
+    fusion.update(0.1, [1], np.array([[0.9, 0.1]]), MODEL)
     assert given.tolist() == [[0.5, 0.5]]
