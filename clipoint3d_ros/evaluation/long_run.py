@@ -124,8 +124,8 @@ def growth(hours: Sequence[float], values: Sequence[float], warm_up_h: float, li
     most = max((y for _, y in held), default=None)
     warm = [(x, y) for x, y in held if x >= warm_up_h]
     if len(warm) < 3 or warm[0][0] == warm[-1][0]:
-        ends = (held[0][1], held[-1][1]) if held else (None, None)
-        return Growth(*ends, most, None, None, "too short to tell")
+        start, end = (held[0][1], held[-1][1]) if held else (None, None)
+        return Growth(start, end, most, None, None, "too short to tell")
     middle = (warm[0][0] + warm[-1][0]) / 2
     late = [(x, y) for x, y in warm if x >= middle]
     whole, after = _slope(warm), _slope(late)
