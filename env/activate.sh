@@ -1,6 +1,11 @@
 # Source this to work by hand:  . env/activate.sh
 # The environment's programs, this checkout on the path, and transports that carry big clouds.
 _root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+if [ ! -e "$_root/.venv" ]; then
+    echo "there is no environment in $_root yet; run 'make setup' there first" >&2
+    unset _root
+    return 1
+fi
 _venv="$(readlink -f "$_root/.venv")"
 export VIRTUAL_ENV="$_venv" PATH="$_root/env/bin:$_venv/bin:$PATH"
 export PYTHONPATH="$_root${PYTHONPATH:+:$PYTHONPATH}"

@@ -4,12 +4,16 @@ guard decides, and what is accepted is handed over as class statistics.
 Every fourth track is never learned from: held-out objects tell whether a candidate understands the robot's world, and
 an object seen a hundred times must not vouch for itself. The anchor has learned from none of them, so the first few
 objects of any track can vouch for it, and it answers while there is too little to follow.
+
+Whatever network is live, a candidate is held against what the frozen model says of the same held-out objects, so that
+small losses cannot add up. Of objects that another network saw it has to be asked: `unasked`, `answered`.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -56,8 +60,9 @@ class Companion:
     Attributes:
         learned, held: the two memories.
         live: what was accepted last; None while words alone answer.
+        frozen_text: (C, D) class features of the frozen model; `text` is this very one while that is learned from.
         refused: how many sightings the gate or the memory turned away, by reason.
-        rejections: candidates turned down in a row.
+        rejections: class statistics turned down in a row. rejected_networks: the same of trained networks.
     """
 
     def __init__(self, reference: Reference, text: Tensor, scale: float, config: CompanionConfig | None = None) -> None:
@@ -68,7 +73,7 @@ class Companion:
         """
         self.config = config or CompanionConfig()
         self.reference, self.text, self.scale = reference, text.float().cpu(), scale
-        self._first_text = self.text
+        self.frozen_text = self.text
         memory = self.config.memory
         part = replace(memory, objects=max(memory.objects // HELD, 1), per_class=max(memory.per_class // HELD, 1))
         self.learned, self.held = Memory(memory), Memory(replace(part, megabytes=memory.megabytes / HELD))
@@ -77,7 +82,7 @@ class Companion:
         self._first = reference
         self._base = fused(reference.probe, reference.statistics) if reference.helpful else reference.probe
         self.refused: Counter[str] = Counter()
-        self.rejections, self._fresh = 0, 0
+        self.rejections = self.rejected_networks = self._fresh = 0
         self._since = 0  # sightings of either memory since the last candidate
         self._familiar: dict[int, float] = {}  # of the last tracks, strange ones too
 
@@ -118,14 +123,34 @@ class Companion:
         guard, kinds = self.config.guard, int((self.learned.counts(len(self.text)) > 0).sum())
         if kinds < guard.least_classes:
             return f"objects of {guard.least_classes} predicted classes; {kinds} remembered so far"
-        if len(self.held) < guard.least_held:
-            return f"{guard.least_held} held-out objects; there are {len(self.held)}"
+        witnesses = len(self.held) - len(self.unasked)
+        if witnesses < guard.least_held:
+            return f"{guard.least_held} held-out objects; there are {witnesses}"
         return ""
+
+    @property
+    def trained(self) -> bool:
+        """Whether another network than the frozen one is learned from."""
+        return self.text is not self.frozen_text
+
+    @property
+    def unasked(self) -> list[Sighting]:
+        """Held-out objects of which nobody knows yet what the frozen model says: no candidate is judged by them."""
+        return [each for each in self.held.sightings() if not each.frozen]
+
+    def answered(self, sightings: Sequence[Sighting], logits: Tensor) -> None:
+        """Take what the frozen model says of held-out objects, (M, C) at temperature 1."""
+        told = zip(sightings, logits.numpy(), strict=True)
+        self.held.change({each: replace(each, logits=row, frozen=True) for each, row in told})
+
+    def calibrated(self, sightings: Sequence[Sighting]) -> Tensor:
+        """(M, C) what the words of the network that is learned from say of remembered objects, calibrated logits."""
+        return self.scale * _features(sightings, self.text) @ self.text.T / self.reference.temperature
 
     def propose(self) -> Candidate:
         """Make a candidate of what is remembered and judge it; an accepted one is live from now on.
 
-        Where the guard rejects so many in a row as it allows, what is live is given up: words alone answer.
+        Where the guard rejects so many in a row as it allows, what is live is given up: the frozen model answers.
         """
         self._fresh = self._since = 0
         if not self.reference.helpful:
@@ -142,7 +167,9 @@ class Companion:
         """Judge another network; where it is accepted, statistics follow the robot's objects by it from now on.
 
         The first such network must be better on the probe set than the frozen model for certain: where the source
-        shows no gap to be closed, nothing is gained by moving.
+        shows no gap to be closed, nothing is gained by moving. To be called while `waits_for` is "": what cannot be
+        judged counts as rejected. So many rejected in a row as the guard allows give a live network up, and nothing
+        else: what tier 1 made of the frozen model's features stays.
 
         Args:
             reference: the source through that network; its probe set is of the same objects.
@@ -155,9 +182,9 @@ class Companion:
         if verdict.accepted and not rise > self.config.certain * error:
             told = f"no certain gain on the probe set: {100 * rise:.1f} points, uncertain by {100 * error:.1f}"
             verdict = Verdict(False, (told,), {**verdict.numbers, "gain": (rise, self.config.certain * error)})
-        concluded = self._concluded(candidate, verdict)
+        concluded = self._concluded(candidate, verdict, network=True)
         if verdict.accepted:
-            self.reference, self.text = reference, text.float().cpu()
+            self.reference, self.text = reference, text.float().cpu().clone()  # another than the frozen one, always
             _seen_anew(self.learned, learned)
             _seen_anew(self.held, held)
         return concluded
@@ -170,19 +197,25 @@ class Companion:
     def _followed(self, reference: Reference, text: Tensor, features: Tensor) -> ClassStatistics:
         return followed(reference.statistics, text, self.scale, features, self.config.follow)
 
-    def _concluded(self, candidate: ClassStatistics, verdict: Verdict) -> Candidate:
+    def _concluded(self, candidate: ClassStatistics, verdict: Verdict, network: bool = False) -> Candidate:
         candidate = replace(candidate, known=torch.tensor([known_share(self._familiar.values())]))
         if verdict.accepted:
-            self.live, self.rejections = candidate, 0
-        else:
-            self.rejections += 1
-            if self.rejections >= self.config.guard.rejections:
-                self.live, self.rejections = None, 0
+            self.live, self.rejections, self.rejected_networks = candidate, 0, 0
+            return Candidate(candidate, verdict)
+        self.rejections += not network
+        self.rejected_networks += network
+        most = self.config.guard.rejections
+        if self.rejected_networks >= most and not self.trained:
+            told = f"{most} networks were rejected in a row: training begins anew from the frozen weights"
+            verdict = replace(verdict, reasons=(*verdict.reasons, told))
+            self.rejected_networks = 0
+        elif max(self.rejections, self.rejected_networks) >= most:
+            self.live, self.rejections, self.rejected_networks = None, 0, 0
         return Candidate(candidate, verdict)
 
     def adopt(self, reference: Reference, text: Tensor, live: ClassStatistics) -> None:
         """Go on from a network that was accepted in an earlier life; arguments as in `consider`."""
-        self.reference, self.text, self.live = reference, text.float().cpu(), live
+        self.reference, self.text, self.live = reference, text.float().cpu().clone(), live
 
     def forget_objects(self) -> None:
         """Empty memories, as after a jump in time; what is live stays."""
@@ -194,9 +227,9 @@ class Companion:
         """Back to words alone and empty memories."""
         self.forget_objects()
         self._familiar.clear()
-        self.live, self.rejections = None, 0
+        self.live, self.rejections, self.rejected_networks = None, 0, 0
         self.reference = self._first
-        self.text = self._first_text
+        self.text = self.frozen_text
 
     def _judge(
         self,
@@ -209,12 +242,15 @@ class Companion:
     ) -> Verdict:
         """The guard's word by `witnesses` that the candidate has not learned from, (H, D) `features` of them.
 
+        Those of which the frozen model has not been asked yet say nothing.
+
         followed: it has learned from the robot's objects.
         """
         weight, bias = fused_head(text, self.scale, candidate)
+        features = features[torch.tensor([each.frozen for each in witnesses], dtype=torch.bool)]
         return judge(
             Evidence(
-                self._frozen(witnesses),
+                self._frozen([each for each in witnesses if each.frozen]),
                 (features @ weight.T + bias).softmax(-1).numpy(),
                 self.learned.counts(len(self.text)) if followed else None,
                 self._base.logits,
@@ -225,20 +261,18 @@ class Companion:
         )
 
     def _frozen(self, seen: list[Sighting]) -> np.ndarray:
-        """(H, C) what the words alone say, calibrated."""
+        """(H, C) what the frozen model's words alone say, calibrated, whatever network is live."""
         logits = np.stack([s.logits for s in seen]) if seen else np.zeros((0, len(self.text)), np.float32)
-        return (torch.from_numpy(logits) / self.reference.temperature).softmax(-1).numpy()
+        return (torch.from_numpy(logits) / self._first.temperature).softmax(-1).numpy()
 
 
 def _seen_anew(memory: Memory, features: Tensor) -> None:
     """Give the remembered objects the features of another network, (M, D) in the memory's order."""
-    sightings = memory.sightings()
-    memory.clear()
-    for sighting, feature in zip(sightings, features.numpy(), strict=True):
-        memory.admit(replace(sighting, feature=feature))
+    pairs = zip(memory.sightings(), features.numpy(), strict=True)
+    memory.change({sighting: replace(sighting, feature=feature) for sighting, feature in pairs})
 
 
-def _features(sightings: list[Sighting], text: Tensor) -> Tensor:
+def _features(sightings: Sequence[Sighting], text: Tensor) -> Tensor:
     """(M, D) float32."""
     if not sightings:
         return torch.zeros(0, text.shape[1])

@@ -95,15 +95,18 @@ class Gradient:
         """Taken since the start."""
         return self._run.step
 
-    def learn(self, sightings: Sequence[Sighting]) -> dict[str, float]:
+    def learn(self, sightings: Sequence[Sighting], logits: Tensor) -> dict[str, float]:
         """One step on remembered clouds; its figures.
+
+        Args:
+            sightings: what is remembered.
+            logits: (M, C) calibrated ones of them, which tell the classes' shares.
 
         Raises:
             ValueError: no sighting holds a cloud.
             FloatingPointError: something is not finite; nothing has changed.
         """
         target = as_clouds(sightings)
-        logits = torch.from_numpy(np.stack([s.logits for s in sightings if s.cloud is not None]))
         self._run.prior = class_prior(logits, strength=_BELIEF * len(logits)).float()
         with torch.cuda.stream(self._stream):
             figures = step(self._run, self._learner, Material(self._complete, self._scans, target, self._probe))
@@ -132,6 +135,10 @@ class Gradient:
     def features(self, served: Network, sightings: Sequence[Sighting]) -> Tensor:
         """(M, D) of remembered clouds through a network, as `ClassStatistics` takes them."""
         return self._look(served, as_clouds(sightings)).features
+
+    def frozen(self, sightings: Sequence[Sighting]) -> Tensor:
+        """(M, C) what the frozen model says of remembered clouds, at temperature 1."""
+        return self._look(None, as_clouds(sightings)).logits
 
     def keep(self) -> None:
         """What was last made a candidate was accepted: a later rejection falls back to here."""
@@ -164,12 +171,13 @@ class Gradient:
         self._accepted = _state(self._run)
         self._run.step = taken
 
-    def _look(self, served: Network, clouds: Clouds) -> Probe:
+    def _look(self, served: Network | None, clouds: Clouds) -> Probe:
         return look_over(served, self._backbone, self._classes, clouds)
 
 
 def as_clouds(sightings: Sequence[Sighting]) -> Clouds:
-    """Remembered clouds as a training takes them; sightings without one are left out.
+    """Remembered clouds as a training takes them; sightings without one are left out. Where it is not known where the
+    sensor stood, none is invented: such objects are looked at from all sides.
 
     Raises:
         ValueError: none has one.
@@ -184,7 +192,7 @@ def as_clouds(sightings: Sequence[Sighting]) -> Clouds:
     return Clouds(
         torch.from_numpy(points - points.mean(1, keepdims=True)),
         torch.full((len(kept),), -1),
-        torch.ones(len(kept), dtype=torch.bool),
+        torch.tensor([s.distance > 0 for s in kept]),
         torch.tensor([s.elevation for s in kept], dtype=torch.float32),
         torch.tensor([s.distance for s in kept], dtype=torch.float32),
         metric=True,

@@ -12,7 +12,7 @@ import math
 import os
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ from clipoint3d_ros.adaptation.store import clear_parts
 from clipoint3d_ros.clip.bundle import to_disk
 from clipoint3d_ros.recognition.tracks import Clock
 
-FORMAT = 1
+FORMAT = 2
 REFUSALS = ("not finite", "unknown", "age", "track", "similar", "full", "bytes")
 _META = "memory"  # key of safetensors' own metadata, under which ours is one JSON text
 _OVERHEAD = 512  # bytes of a sighting beside its arrays and id
@@ -34,6 +34,7 @@ _LARGEST_FILE = 256 << 20  # bytes, or twice the memory's own bound; a hostile f
 _NUMBERS: dict[str, tuple[str, type]] = {
     "stamp_s": ("F64", float), "label": ("I64", int), "entropy": ("F64", float), "agreement": ("F64", float),
     "familiarity": ("F64", float), "points": ("I64", int), "elevation": ("F64", float), "distance": ("F64", float),
+    "frozen": ("I64", bool),
 }  # fmt: skip
 _ARRAYS = {"feature": "F32", "logits": "F32"}
 _CLOUDS = {"cloud": "F32", "cloud_points": "I64"}
@@ -51,8 +52,8 @@ class Sighting:
     track: the object's number by the tracker; negative for a restored one, which is of no living track.
     id: as the segmenter published it, or "".
     label: the predicted class, in [0, C); −1 for an object that was answered as none of them, which no memory takes.
-    feature: (D,) float32, in CLIP's embedding.
-    logits: (C,) float32 by the words, at temperature 1.
+    feature: (D,) float32, in CLIP's embedding, by the network that is learned from.
+    logits: (C,) float32 by the frozen model's words, at temperature 1; by that network's until the former is asked.
     entropy: of the answer that was served, in nats.
     agreement: share of the views that agree, in [0, 1].
     familiarity: how likely the object is of any of the classes, in [0, 1].
@@ -60,6 +61,7 @@ class Sighting:
     cloud: (P, 3) float32 metres, levelled with y up, mean at the origin; None where it was not kept.
     elevation: of the sensor above the object, in radians.
     distance: from the sensor to the object in metres; 0 where unknown.
+    frozen: whether the logits are the frozen model's.
 
     Raises:
         ValueError: shapes, a label or shares outside these. Numbers that are not finite are let through, for the gate.
@@ -78,6 +80,7 @@ class Sighting:
     cloud: np.ndarray | None = None
     elevation: float = 0.0
     distance: float = 0.0
+    frozen: bool = True
 
     def __post_init__(self) -> None:
         with np.errstate(over="ignore"):  # what overflows is infinite, and the gate refuses that
@@ -213,6 +216,14 @@ class Memory:
             self._entries[sighting.track] = sighting
             self._bytes += sighting.nbytes
             return ""
+
+    def change(self, anew: Mapping[Sighting, Sighting]) -> None:
+        """Put sightings in the place of others of the same track and stamp; of those that have left, nothing comes."""
+        with self._lock:
+            for before, after in anew.items():
+                if self._entries.get(before.track) is before:
+                    self._entries[before.track] = after
+                    self._bytes += after.nbytes - before.nbytes
 
     def save(self, path: str | Path, clouds: bool = False, meaning: str = "") -> None:
         """Write the memory to one file, whole or not at all.

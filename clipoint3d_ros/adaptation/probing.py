@@ -63,22 +63,24 @@ def gain(before: Probe, after: Probe) -> tuple[float, float]:
 
 @torch.no_grad()
 def look_over(served: Network | None, backbone: Backbone, classes: Descriptions, clouds: Clouds) -> Probe:
-    """Classify clouds with a merged network, or the frozen one: sensor-facing views where a sensor stood, else by
-    entropy.
+    """Classify clouds with a merged network, or the frozen one: sensor-facing views of those that a sensor saw, the
+    others' by entropy.
 
     The logits are those at temperature 1, for a temperature to be fitted to them.
     """
     adapter = None if served is None else Adapter(served, classes, temperature=1.0, version=1)
     classifier = Classifier(backbone, classes, ClassifierConfig(temperature=1.0), adapter)
-    eyes = clouds.sensors() if bool(clouds.seen.all()) else None
+    eyes = clouds.sensors()
+    # Apart: beside others, an object whose sensor's place is not known would not have its views chosen by entropy.
+    batches = [rows for which in (clouds.seen, ~clouds.seen) for rows in which.nonzero()[:, 0].split(BATCH)]
     logits, features = [], []
-    for start in range(0, len(clouds), BATCH):
-        rows = slice(start, start + BATCH)
+    for rows in filter(len, batches):
         part = list(clouds.points[rows].numpy())
-        projection = classifier.project(part, (0, 1, 0), None if eyes is None else eyes[rows])
+        projection = classifier.project(part, (0, 1, 0), eyes[rows] if bool(clouds.seen[rows[0]]) else None)
         if not clouds.metric:
             projection = projection.without_sizes()
         seen = classifier.encode(projection)
         logits.append(classifier.logits(projection, seen).cpu())
         features.append(classifier.object_features(projection, seen).cpu())
-    return Probe(torch.cat(logits), torch.cat(features), clouds.labels, clouds.looks)
+    order = torch.cat(batches).argsort()
+    return Probe(torch.cat(logits)[order], torch.cat(features)[order], clouds.labels, clouds.looks)

@@ -46,7 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     on_scenes.add_argument(
-        "--scenes", metavar="DIR", type=Path, help="scene folder (default: $CLIPOINT3D_SCENES, else shared/data/mosd)"
+        "--scenes",
+        metavar="DIR",
+        type=Path,
+        help="scene folder (default: $CLIPOINT3D_SCENES)",
     )
     on_scenes.add_argument("--zero-shot", action="store_true", help="the frozen model, without adaptation")
     on_scenes.add_argument(
@@ -123,7 +126,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     on_raw.add_argument(
-        "--scenes", metavar="DIR", type=Path, help="scene folder (default: $CLIPOINT3D_SCENES, else shared/data/mosd)"
+        "--scenes",
+        metavar="DIR",
+        type=Path,
+        help="scene folder (default: $CLIPOINT3D_SCENES)",
     )
     on_raw.add_argument("--score-on", metavar="GLOB", default="*", help="scenes that are scored (default: all)")
     on_raw.add_argument("--classes", metavar="FILE", help="class file; default: the eight tabletop classes")

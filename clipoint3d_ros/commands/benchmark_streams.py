@@ -20,9 +20,7 @@ _SETTINGS = "streams/peers.yaml"
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options that no other benchmark has."""
-    parser.add_argument(
-        "--scenes", metavar="DIR", type=Path, help="real scenes (default: $CLIPOINT3D_SCENES, else shared/data/mosd)"
-    )
+    parser.add_argument("--scenes", metavar="DIR", type=Path, help="real scenes (default: $CLIPOINT3D_SCENES)")
     parser.add_argument("--classes", metavar="FILE", help="class file; default: the eight tabletop classes")
     parser.add_argument("--streams", metavar="NAME,…", help="streams, or the groups real and simulated (default: all)")
     parser.add_argument(

@@ -127,9 +127,8 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
             )
         else:
             self._suffer("classes", "")
-        seen = sightings(parts, names, adapting.companion, self._tracker, self._versions.known)
         with self._budget.spending(work=time.thread_time), self._lock:
-            for sighting in seen:
+            for sighting in sightings(parts, names, adapting.companion, self._tracker, self._versions.known):
                 self._log(adapting, sighting, adapting.companion.observe(sighting))
             due = adapting.companion.due and time.monotonic() - self._handed_s >= self._config.hand_over_s
             candidate = adapting.companion.propose() if due and self._budget.allows() else None
@@ -153,7 +152,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         self._announce(candidate.verdict)
         if candidate.verdict.accepted:
             self._hand_over(adapting, candidate)
-        elif adapting.companion.live is None and self._versions.wanted != FROZEN:
+        elif adapting.companion.live is None and (self._versions.wanted != FROZEN or self._versions.network):
             self.get_logger().warning("rejected too often in a row: the frozen model is taken back")
             with self._lock:
                 if self._training is not None:

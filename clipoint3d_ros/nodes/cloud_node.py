@@ -144,6 +144,7 @@ class CloudNode(Lifecycle[Config]):
     def _begin_work(self) -> None:
         self._worker = Worker(self._attend, self._work_failed)
         self._watch, self._heard_s = Watch(), time.monotonic()
+        self._lonely_s: float | None = self._heard_s  # since when nobody publishes, until that was said or is over
 
     def _close(self) -> None:
         """The frame in hand is finished first."""
@@ -185,6 +186,19 @@ class CloudNode(Lifecycle[Config]):
             "package's config folder, for the publisher as for this node"
         )
 
+    def _solitude(self) -> str:
+        """A sentence where nobody publishes clouds; else "". No trouble: a camera may be started later. It is logged
+        once, as soon as it has lasted."""
+        if self._worker is None or self._announced(0):
+            self._lonely_s = None
+            return ""
+        said = f"nobody publishes {self._points_topic}; publish there, or remap '~/input/points' to the clouds' topic"
+        limit = self._config.silence_s
+        if self._lonely_s is not None and limit and time.monotonic() - self._lonely_s > limit:
+            self._lonely_s = None
+            self.get_logger().info(said)
+        return said
+
     def _troubles(self) -> dict[str, str]:
         """What is wrong now, by kind; "" for what is not."""
         config = self._config
@@ -207,7 +221,7 @@ class CloudNode(Lifecycle[Config]):
             **self._figures(),
             **hardware(self._device),
         }
-        summary = judged.why or f"{values['rate_hz']} clouds/s, {values['total_ms_p50']} ms"
+        summary = judged.why or self._solitude() or f"{values['rate_hz']} clouds/s, {values['total_ms_p50']} ms"
         name = f"{self.get_fully_qualified_name().lstrip('/')}: {self.purpose}"
         stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(as_message(name, str(self._device), summary, values, stamp, judged.level))

@@ -113,6 +113,7 @@ def sightings(
                 points=int(told["points"]),
                 elevation=told["elevation"],
                 distance=told["distance"],
+                frozen=text is companion.frozen_text,
                 cloud=None if clouds is None else clouds[row],
             )
         )

@@ -18,6 +18,7 @@ from clipoint3d_ros.clip.network import Network
 from clipoint3d_ros.nodes.adaptation_config import AdaptationConfig
 
 _IDLE_S = 0.5  # from one look for work to the next
+_AFTER_FAILURE_S = 1.0  # until it is tried again
 
 
 @dataclass
@@ -29,7 +30,7 @@ class TrainingThread:
     config: as it is now; `burst` and `least_objects` may change.
     idle: whether nothing may be learned now.
     accepted: told of a network that the companion accepted, while the lock is held.
-    concluded: told of every candidate. failed: told of a step that failed.
+    concluded: told of every candidate. failed: told of what failed; the thread goes on all the same.
     cores: that a step takes: what torch may use on a CPU, or 1 beside a GPU. work: the clock of its seconds.
     """
 
@@ -47,6 +48,7 @@ class TrainingThread:
     _thread: threading.Thread | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
     _anew: threading.Event = field(default_factory=threading.Event)
+    _astray: bool = False  # the weights are to fall back before another step
 
     def start(self) -> None:
         """Go on training, after a step that has outlived its stop."""
@@ -75,41 +77,66 @@ class TrainingThread:
         if before is not None:
             before.join()
         while not stop.is_set():
-            if self._anew.is_set():
-                self._anew.clear()
-                self.gradient.restart()
-            seen = [] if self.idle() else self.companion.learned.sightings()
-            if len(seen) < self.config().least_objects:
-                stop.wait(_IDLE_S)
-            elif wait_s := self.budget.wait(_IDLE_S):
-                stop.wait(wait_s)
-            else:
-                self._train(seen, stop)
+            try:
+                wait_s = self._turn(stop)
+            except Exception as error:  # whatever fails, and setting it right too, must not end the thread
+                self._astray = True
+                self.failed(error)
+                wait_s = _AFTER_FAILURE_S
+            stop.wait(wait_s)
 
-    def _train(self, seen: Sequence[Sighting], stop: threading.Event) -> None:
-        try:
-            with self.budget.spending(self.cores, self.work):
-                self.gradient.learn(seen)
-            if self.gradient.steps % self.config().burst == 0 and not stop.is_set():
-                candidate = self._candidate(stop)
-                if candidate is not None:
-                    self.concluded(candidate)
-        except Exception as error:  # one bad step must not end the node
-            self.failed(error)
+    def _turn(self, stop: threading.Event) -> float:
+        """A step, where one may be taken, and every `burst` steps a candidate; seconds to wait for the next turn."""
+        self._set_right()
+        if self.idle():
+            return _IDLE_S
+        if wait_s := self.budget.wait(_IDLE_S):
+            return wait_s
+        self._ask()
+        seen = self.companion.learned.sightings()
+        if len(seen) < self.config().least_objects:
+            return _IDLE_S
+        with self.budget.spending(self.cores, self.work):
+            self.gradient.learn(seen, self.companion.calibrated(seen))
+        if self.gradient.steps % self.config().burst == 0 and not stop.is_set():
+            candidate = self._candidate(stop)
+            if candidate is not None:
+                self.concluded(candidate)
+        return 0.0
+
+    def _set_right(self) -> None:
+        """Leave weights that were reset or led astray; where that fails it is tried again before any step."""
+        if self._anew.is_set():
+            self.gradient.restart()
+            self._anew.clear()
+            self._astray = False
+        if self._astray:
             self.gradient.fall_back()
-            stop.wait(1.0)
+            self._astray = False
+
+    def _ask(self) -> None:
+        """Ask the frozen model of held-out objects that another network saw; perception's sightings do not wait."""
+        unasked = self.companion.unasked
+        if unasked:
+            with self.budget.spending(self.cores, self.work):
+                logits = self.gradient.frozen(unasked)
+            with self.lock:
+                self.companion.answered(unasked, logits)
 
     def _candidate(self, stop: threading.Event) -> Candidate | None:
-        """Judge the weights' running mean; None where that has been overtaken by a stop or a reset.
+        """Judge the weights' running mean; None while too little is remembered to judge by, or where that has been
+        overtaken by a stop or a reset.
 
         What is remembered is looked at before the lock is taken: perception's sightings do not wait for a vision tower.
         """
+        if self.companion.waits_for:
+            return None
         with self.budget.spending(self.cores, self.work):
             trained = self.gradient.candidate()
             features: dict[Sighting, Tensor] = {}
             self._look(trained, features, *self._remembered())
             with self.lock:
-                if stop.is_set() or self._anew.is_set():
+                if stop.is_set() or self._anew.is_set() or self.companion.waits_for:
                     return None
                 learned, held = self._remembered()
                 self._look(trained, features, learned, held)  # those that came meanwhile
@@ -119,7 +146,7 @@ class TrainingThread:
                     self.gradient.keep()
                     self.accepted(trained.network)
                 else:
-                    self.gradient.fall_back()
+                    self._astray = True
         return candidate
 
     def _remembered(self) -> tuple[list[Sighting], list[Sighting]]:

@@ -479,6 +479,158 @@ def test_forget_takes_back_the_first_network_too():
     assert torch.equal(learner.text, TEXT)
 
 
+# Beside what the frozen model says: a guard that minds the variety of answers alone, and takes no network's word
+
+
+LENIENT = {"probe_loss": 1.0, "most_drift": 1.0, "entropy_rise": 1.0, "least_variety": 0.45}
+
+
+def swallowed(labels, seed, kinds):
+    """Features by a network to which only the first `kinds` of the classes are left."""
+    return features(torch.as_tensor(labels) % kinds, seed)
+
+
+def shown(learner, count, first, kinds, asked=True):
+    """The learner after `count` objects that the live network sees, and the frozen model too if it is asked."""
+    labels = mixed(count, seed=first)
+    for track, (seen, own) in enumerate(zip(swallowed(labels, 3, kinds), features(labels, 4), strict=True), first):
+        said = {"logits": (SCALE * learner.text @ seen).numpy(), "frozen": not learner.trained}
+        learner.observe(sighting(seen, track, int(labels[track - first]), **said))
+        if asked and learner.unasked:
+            learner.answered(learner.unasked, SCALE * own[None] @ TEXT.T)
+
+
+def considered(learner, kinds, temperature=1.0):
+    """The learner's word on a network to which only so many classes are left, by the objects it has seen."""
+    reference, text = other_network()
+    learned, held = (
+        torch.stack([swallowed([s.label], s.track, kinds)[0] for s in memory.sightings()])
+        for memory in (learner.learned, learner.held)
+    )
+    return learner.consider(replace(reference, temperature=temperature), text, learned, held)
+
+
+def with_first_network(kinds, **guard):
+    """A companion that has accepted a network to which `kinds` classes are left."""
+    learner = companion(config=replace(CONFIG, certain=-1e3), **(LENIENT | guard))
+    shown(learner, 80, 1, kinds=CLASSES)
+    assert considered(learner, kinds).verdict.accepted
+    return learner
+
+
+def test_networks_after_the_first_are_held_against_the_frozen_model_so_that_classes_do_not_vanish_by_halves():
+    learner = with_first_network(kinds=2)
+    learner.forget_objects()  # as after a jump in time: what comes is seen by the first network alone
+    shown(learner, 80, 101, kinds=2)
+    verdict = considered(learner, kinds=1).verdict
+    assert not verdict.accepted, "two classes of the first network's two were enough"
+    assert verdict.reasons[0].startswith("answers shrink to 1.")
+
+
+def test_statistics_of_a_trained_network_s_features_are_held_against_the_frozen_model_too():
+    learner = with_first_network(kinds=2)
+    learner.forget_objects()
+    shown(learner, 80, 101, kinds=2)
+    value, limit = learner.propose().verdict.numbers["variety"]
+    assert limit == pytest.approx(0.45 * CLASSES, abs=0.1)
+    assert value < 2.5, "the live network has lost no class"
+
+
+def test_what_the_frozen_model_says_is_calibrated_as_it_is_whatever_network_is_live():
+    learner = companion(config=replace(CONFIG, certain=-1e3), **LENIENT)
+    shown(learner, 80, 1, kinds=CLASSES)
+    first, again = (considered(learner, CLASSES, temperature=9.0).verdict for _ in range(2))
+    assert first.accepted
+    for check in ("variety", "entropy"):
+        assert again.numbers[check][1] == first.numbers[check][1], f"the limit of {check} has moved"
+
+
+def test_nobody_is_judged_by_objects_of_which_the_frozen_model_has_not_been_asked():
+    learner = with_first_network(kinds=CLASSES)
+    learner.forget_objects()
+    shown(learner, 80, 101, kinds=CLASSES, asked=False)
+    unasked = learner.unasked
+    assert unasked == learner.held.sightings()
+    assert learner.waits_for == "4 held-out objects; there are 0"
+    assert not learner.due
+    learner.answered(unasked[:5], SCALE * features(torch.tensor([s.label for s in unasked[:5]]), 4) @ TEXT.T)
+    assert (learner.waits_for, learner.due, len(learner.unasked)) == ("", True, len(unasked) - 5)
+    verdict = considered(learner, CLASSES).verdict
+    assert verdict.numbers["held_out"][0] == 5
+    assert len(learner.unasked) == len(unasked) - 5, "another network's word is not the frozen model's"
+
+
+def test_objects_that_have_left_are_not_brought_back_by_an_answer():
+    learner = with_first_network(kinds=CLASSES)
+    shown(learner, 8, 101, kinds=CLASSES, asked=False)
+    unasked = learner.unasked
+    assert len(unasked) == 2
+    learner.forget_objects()
+    learner.answered(unasked, torch.zeros(2, CLASSES))
+    assert len(learner.held) == 0
+
+
+def test_remembered_objects_tell_calibrated_logits_of_the_network_that_is_learned_from():
+    learner = companion(replace(REFERENCE, temperature=4.0), config=replace(CONFIG, certain=-1e3), **LENIENT)
+    shown(learner, 20, 1, kinds=CLASSES)
+    seen = learner.learned.sightings()
+    torch.testing.assert_close(learner.calibrated(seen), SCALE * remembered(learner.learned) @ TEXT.T / 4)
+    _, text = other_network()
+    assert considered(learner, CLASSES, temperature=2.0).verdict.accepted
+    seen = learner.learned.sightings()
+    torch.testing.assert_close(learner.calibrated(seen), SCALE * remembered(learner.learned) @ text.T / 2)
+
+
+def refused(learner, times):
+    """What is said of networks that gain nothing for certain."""
+    learner.config = replace(learner.config, certain=1e3)
+    return [considered(learner, CLASSES).verdict for _ in range(times)]
+
+
+def test_rejected_networks_leave_the_class_statistics_alone_and_training_begins_anew():
+    learner = companion(rejections=3)
+    fed(learner, stream(mixed(60), shift=0.0))
+    live, remembers = learner.live, len(learner.learned)
+    assert live is not None
+    verdicts = refused(learner, 3)
+    assert not any(verdict.accepted for verdict in verdicts)
+    assert learner.live is live
+    assert (learner.rejections, learner.rejected_networks, len(learner.learned)) == (0, 0, remembers)
+    told = "3 networks were rejected in a row: training begins anew from the frozen weights"
+    assert [told in verdict.reasons for verdict in verdicts] == [False, False, True]
+
+
+def test_rejected_networks_do_not_put_the_anchor_off():
+    learner, other = companion(), companion()
+    for each in (learner, other):
+        for seen in stream([2, 2, 2], shift=0.0):
+            each.observe(seen)
+    learner.rejected_networks = 4
+    for each in (learner, other):
+        each.observe(stream([2], shift=0.0, first=4)[0])
+    assert learner.due
+    assert other.due
+
+
+def test_rejected_networks_beside_a_live_one_give_the_frozen_model_back():
+    learner = with_first_network(kinds=CLASSES, rejections=3)
+    refused(learner, 2)
+    assert learner.live is not None
+    (verdict,) = refused(learner, 1)
+    assert learner.live is None
+    assert not any("anew" in reason for reason in verdict.reasons)
+
+
+def test_rejections_of_one_tier_are_none_of_the_other_s():
+    learner = with_first_network(kinds=CLASSES, rejections=3)
+    refused(learner, 2)
+    for _ in range(2):  # of a memory without held-out objects
+        learner.held.clear()
+        assert not learner.propose().verdict.accepted
+    assert learner.live is not None
+    assert (learner.rejections, learner.rejected_networks) == (2, 2)
+
+
 def test_a_guard_of_other_limits_decides_otherwise():
     strict, lenient = companion(least_held=1000), companion(least_held=1)
     for learner in (strict, lenient):

@@ -8,6 +8,7 @@ import math
 import os
 import pickle
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -323,6 +324,19 @@ def test_admitting_to_a_full_memory_takes_less_than_a_millisecond():
     assert np.median(times) < 1e-3, f"admit took {np.median(times) * 1e3:.2f} ms"
 
 
+def test_changed_sightings_take_the_places_of_those_that_are_still_there():
+    memory = filled([0, 1, 2])
+    first, second, third = memory.sightings()
+    for track in (1, 4):  # the first one is seen better meanwhile
+        memory.admit(sighting(track, stamp_s=10.0 + track, entropy=0.1))
+    with_cloud = replace(third, frozen=False, cloud=np.ones((5, 3)))
+    memory.change({first: replace(first, frozen=False), third: with_cloud, sighting(9): sighting(9)})
+    check(memory)
+    assert {one.track: one.frozen for one in memory.sightings()} == {1: True, 2: True, 3: False, 4: True}
+    assert memory.sightings()[1] is with_cloud
+    assert second in memory.sightings()
+
+
 # On disk
 
 
@@ -332,7 +346,7 @@ def saved(tmp_path):
     memory = Memory()
     for track, label in ((1, 0), (2, 3), (3, 1)):
         cloud = None if track == 2 else np.random.default_rng(track).normal(size=(track * 10, 3))
-        memory.admit(sighting(track, label, cloud=cloud))
+        memory.admit(sighting(track, label, cloud=cloud, frozen=track != 3))
     memory.save(tmp_path / "memory.safetensors", clouds=True, meaning="tiny: box, can")
     return tmp_path / "memory.safetensors", memory
 
@@ -435,7 +449,7 @@ HOSTILE = {
     "a pickle": (lambda path: path.write_bytes(pickle.dumps(Trap())), "truncated or no safetensors"),
     "a giant header": (lambda path: path.write_bytes(b"\xff" * 7 + b"\x7f" + b"{}"), "truncated or no safetensors"),
     "too large": (lambda path: os.truncate(path, 1 << 30), "has 1073741824 bytes; a memory .* at most"),
-    "foreign": (lambda path: save_file({"a": np.zeros(3)}, path), "no memory of format 1"),
+    "foreign": (lambda path: save_file({"a": np.zeros(3)}, path), "no memory of format 2"),
     "metadata no JSON": (lambda path: save_file({}, path, {"memory": "{"}), "not JSON"),
     "deep JSON": (lambda path: save_file({}, path, {"memory": "[" * 100_000}), "not JSON"),
     "another format": (lambda path: rewritten(path, told=lambda t: t.update(format=9)), "of 9"),

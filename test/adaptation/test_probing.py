@@ -74,6 +74,18 @@ def test_clouds_that_a_sensor_saw_are_looked_at_from_where_it_stood(backbone):
     assert not torch.allclose(seen.logits, blind.logits, atol=1e-3)
 
 
+def test_objects_that_a_sensor_saw_and_others_are_looked_at_as_each_would_be_alone(backbone):
+    clouds = levelled(looks(each=2), POINTS)
+    seen = torch.tensor([True, False, True, True, False, False])
+    mixed = replace(clouds, seen=seen, distance=clouds.distance * seen, elevation=clouds.elevation * seen)
+    together = look_over(None, backbone, CLASSES, mixed)
+    for known in (True, False):
+        rows = (seen == known).nonzero()[:, 0]
+        apart = look_over(None, backbone, CLASSES, mixed.take(rows))
+        torch.testing.assert_close(together.logits[rows], apart.logits, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(together.features[rows], apart.features, atol=1e-4, rtol=1e-4)
+
+
 def test_an_adapted_network_is_looked_at_merged_as_it_would_be_served(backbone):
     network = moved_network(backbone, NetworkConfig(rank=2))
     clouds = levelled(looks(each=1), POINTS)

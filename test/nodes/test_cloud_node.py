@@ -127,6 +127,26 @@ def test_silence_that_lasts_is_an_error_and_is_over_with_the_next_cloud(start):
     diagnosed(peer, lambda d: d["level"] == OK, "good health")
 
 
+def test_where_nobody_publishes_it_says_so_and_is_well(start, capfd):
+    peer = start(silence_s=0.5)
+    peer.node.destroy_publisher(peer._points)
+    told = diagnosed(peer, lambda d: d["message"].startswith("nobody publishes"), "a word of it")
+    assert told["level"] == OK
+    assert told["message"].endswith("/input/points; publish there, or remap '~/input/points' to the clouds' topic")
+    assert "nobody publishes" not in capfd.readouterr().err, "it was heard of before: the camera may come back"
+
+
+def test_a_node_that_nobody_has_published_to_since_it_began_logs_it_once(start, capfd):
+    peer = start(active=False, autostart=False, silence_s=0.5)
+    peer.node.destroy_publisher(peer._points)
+    peer.wait(lambda: not peer.node.count_publishers(f"{peer.base}/input/points"), what="nobody")
+    assert peer.transition("configure")
+    assert peer.transition("activate")
+    diagnosed(peer, lambda d: d["message"].startswith("nobody publishes"), "a word of it")
+    time.sleep(2.5)
+    assert capfd.readouterr().err.count("nobody publishes") == 1
+
+
 def test_lateness_is_warned_of_at_once_an_error_when_it_lasts_and_over_when_clouds_are_in_time(start, capfd):
     peer = start(latency_limit_ms=150.0, error_after_s=1.0, silence_s=0.0)
     StandIn.delay_s = 0.2

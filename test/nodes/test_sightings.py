@@ -87,20 +87,38 @@ def image_of(rows):
     )
 
 
-def test_an_object_answered_unknown_is_seen_too_as_none_of_the_classes():
-    """How many of the robot's objects are of any class is told from all of them."""
+def answered(names, **evidence):
+    """Parts of a frame whose objects were answered by these names."""
     place = SimpleNamespace(x=1.0, y=0.0, z=0.0)
     box = SimpleNamespace(center=SimpleNamespace(position=place), size=place)
-    answers = [[SimpleNamespace(hypothesis=SimpleNamespace(class_id=name))] for name in ("can", "unknown", "shoe")]
+    answers = [[SimpleNamespace(hypothesis=SimpleNamespace(class_id=name))] for name in names]
     detections = [SimpleNamespace(id=str(i), bbox=box, results=results) for i, results in enumerate(answers)]
-    evidence = np.zeros((3, len(COLUMNS)))
-    evidence[:, COLUMNS.index("familiarity")] = 0.9, 0.3, 0.9
+    rows = np.zeros((len(names), len(COLUMNS)))
+    for name, column in evidence.items():
+        rows[:, COLUMNS.index(name)] = column
     frame = SimpleNamespace(header=message(1).header, detections=detections)
-    parts = Parts(frame, image_of(np.ones((3, 8))), image_of(evidence))
-    companion = SimpleNamespace(text=torch.ones(2, 8), scale=1.0)
-    seen = sightings(parts, ("mug", "can"), companion, Tracker(), {0})
+    return Parts(frame, image_of(np.ones((len(names), 8))), image_of(rows))
+
+
+def knowing(text, frozen_text=None):
+    """A companion that learns from the features of a network of these words."""
+    return SimpleNamespace(text=text, frozen_text=text if frozen_text is None else frozen_text, scale=2.0)
+
+
+def test_an_object_answered_unknown_is_seen_too_as_none_of_the_classes():
+    """How many of the robot's objects are of any class is told from all of them."""
+    parts = answered(("can", "unknown", "shoe"), familiarity=(0.9, 0.3, 0.9))
+    seen = sightings(parts, ("mug", "can"), knowing(torch.ones(2, 8)), Tracker(), {0})
     assert [(s.id, s.label) for s in seen] == [("0", 1), ("1", -1)]
     assert seen[1].familiarity == pytest.approx(0.3)
+
+
+def test_logits_are_told_to_be_the_frozen_model_s_while_its_features_are_learned_from_and_no_longer():
+    text = torch.arange(16.0).reshape(2, 8)
+    for companion, frozen in ((knowing(text), True), (knowing(text.clone(), text), False)):
+        (seen,) = sightings(answered(("can",), version=3), ("mug", "can"), companion, Tracker(), {3})
+        assert seen.frozen == frozen
+        assert seen.logits.tolist() == [2 * 28.0, 2 * 92.0]
 
 
 @pytest.mark.parametrize("objects", [None, rows_of(7)])

@@ -105,10 +105,12 @@ def test_an_accepted_network_is_served_learned_from_and_given_up_to_the_bit(trai
     peer.wait(lambda: (beside.version() or 0) >= trained, what="perception's word")
     served = load_bundle(peer.parameter("bundle"), load_backbone(sharp.backbone, device="cpu"))
     assert not served.network.config.frozen, "no network was trained"
-    before = beside.served._adapting.gradient.steps
+    before, companion = beside.served._adapting.gradient.steps, beside.served._adapting.companion
     answer, beside_it = beside.show()
     assert beside_it == frozen
     assert answer != frozen
+    assert companion.trained
+    peer.wait(lambda: not companion.unasked, what="the frozen model's word on what the network was the first to see")
     assert beside.call("pause", True)[0]
     assert beside.call("reset")[0]
     beside.wait_for_version(0)
@@ -145,11 +147,11 @@ def test_a_step_that_fails_is_told_and_training_goes_on(train):
     gradient, calls = beside.served._adapting.gradient, []
     learn = gradient.learn
 
-    def once(sightings):
+    def once(sightings, logits):
         calls.append(len(sightings))
         if len(calls) == 1:
             raise FloatingPointError("the loss of step 0 is not finite")
-        return learn(sightings)
+        return learn(sightings, logits)
 
     gradient.learn = once
     beside.show()

@@ -79,6 +79,7 @@ class Statistics:
             agreement=float(np.clip(agreed, 0, 1)),
             familiarity=seen.familiarity,
             points=seen.points,
+            frozen=not self.companion.trained,
             **self._cloud(seen),
         )
         began = time.perf_counter()
@@ -164,27 +165,32 @@ class BothTiers(Statistics):
         self._network: Network | None = None
 
     def _learn(self, sighting: Sighting) -> None:
-        super()._learn(sighting)
         companion, gradient, given = self.companion, self.gradient, self._given
+        super()._learn(sighting)
+        self._leave_given_up()
+        if unasked := companion.unasked:
+            companion.answered(unasked, gradient.frozen(unasked))
         if self._order % given.every_objects or len(companion.learned) < given.least_objects:
             return
-        gradient.learn(companion.learned.sightings())
-        if gradient.steps % given.burst:
+        learned, held = companion.learned.sightings(), companion.held.sightings()
+        gradient.learn(learned, companion.calibrated(learned))
+        if gradient.steps % given.burst or companion.waits_for:
             return
         trained = gradient.candidate()
-        learned, held = companion.learned.sightings(), companion.held.sightings()
-        if not held:
-            return
         seen = [gradient.features(trained.served, part) for part in (learned, held)]
         if companion.consider(trained.reference, trained.text, *seen).verdict.accepted:
             gradient.keep()
             self._network = trained.served
         else:
             gradient.fall_back()
-            if companion.live is None:  # given up
-                companion.forget()
-                gradient.restart()
-                self._network = None
+            self._leave_given_up()
+
+    def _leave_given_up(self) -> None:
+        """Back to the frozen model where the companion gave the live network up."""
+        if self.companion.live is None and self.companion.trained:
+            self.companion.forget()
+            self.gradient.restart()
+            self._network = None
 
     def _features(self, seen: Seen) -> np.ndarray:
         if self._network is None:

@@ -1,5 +1,6 @@
 """This package's own companion on a toy stream, an object at a time."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 from streams_made import Toy
 
+from clipoint3d_ros.adaptation.companion import CompanionConfig
 from clipoint3d_ros.adaptation.probing import Probe
 from clipoint3d_ros.adaptation.reference import Reference
 from clipoint3d_ros.adaptation.statistics import gather, weighed
@@ -73,3 +75,50 @@ def test_what_learning_takes_is_told_apart_from_answering(toy):
     for seen in stream[11:]:
         online.answer(seen)
     assert 0 < first < online.learning_s
+
+
+class Training:
+    """A training that never gains anything."""
+
+    def __init__(self, companion):
+        self.companion, self.steps, self.calls = companion, 0, []
+
+    def learn(self, sightings, logits):
+        assert logits.shape == (len(sightings), 3)
+        self.steps += 1
+
+    def candidate(self):
+        self.calls.append("candidate")
+        return SimpleNamespace(served=None, reference=self.companion.reference, text=self.companion.text)
+
+    def features(self, served, sightings):
+        return torch.from_numpy(np.stack([sighting.feature for sighting in sightings]))
+
+    def fall_back(self):
+        self.calls.append("fall_back")
+
+    def restart(self):
+        self.calls.append("restart")
+
+
+@pytest.mark.parametrize("helpful", [True, False])
+def test_rejected_networks_leave_what_is_remembered_and_live_as_it_is(toy, monkeypatch, helpful):
+    reference = replace(ours._reference(None, None, None), helpful=helpful)
+    monkeypatch.setattr(ours, "_reference", lambda setting, config, given: reference)
+    monkeypatch.setattr(ours, "Gradient", lambda *_: None)
+    monkeypatch.setattr(ours, "_source", lambda *_: None)
+    monkeypatch.setattr(ours.BothTiers, "_cloud", ours.Statistics._cloud)
+    toy.setting.classifier.descriptions = None
+    labels, stream = toy.stream(200)
+    demanding = ours.GradientConfig(companion=CompanionConfig(certain=1e3), burst=3)
+    alone, both = ours.Statistics(toy.setting), ours.BothTiers(toy.setting, demanding)
+    both.gradient = Training(both.companion)
+    for online in (alone, both):
+        right(online, labels, stream)
+    assert both.gradient.calls == ["candidate", "fall_back"] * (both.gradient.steps // 3)
+    assert len(both.gradient.calls) > 2 * both.companion.config.guard.rejections
+    assert len(both.companion.learned) == len(alone.companion.learned)
+    if helpful:
+        assert torch.equal(both.companion.live.mean, alone.companion.live.mean)
+    else:
+        assert both.companion.live is None
