@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     module.add_arguments(parser)
     try:
         return int(module.run(parser.parse_args(words[1:])))
-    except (CommandError, OSError, ValueError) as error:
+    except (CommandError, OSError, ValueError, FloatingPointError) as error:
         print(f"clipoint3d {name}: {error}", file=sys.stderr)
         return error.code if isinstance(error, CommandError) else 1
     except KeyboardInterrupt:

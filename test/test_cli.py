@@ -53,11 +53,12 @@ def test_an_unknown_command_names_those_there_are(capsys):
     assert "no command 'clasify'; there are classify" in capsys.readouterr().err
 
 
-def test_a_failure_is_one_sentence_and_exit_code_1(capsys, monkeypatch):
+@pytest.mark.parametrize("kind", [ValueError, OSError, FloatingPointError, cli.CommandError])
+def test_a_failure_is_one_sentence_and_exit_code_1(capsys, monkeypatch, kind):
     command = importlib.import_module("clipoint3d_ros.commands.doctor")
 
     def fails(args):
-        raise ValueError("value 3 is above the limit 2; give 2 or less")
+        raise kind("value 3 is above the limit 2; give 2 or less")
 
     monkeypatch.setattr(command, "run", fails)
     assert cli.main(["doctor"]) == 1

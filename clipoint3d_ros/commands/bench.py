@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from clipoint3d_ros.clip.descriptions import describe, read_classes
-    from clipoint3d_ros.commands.evaluate import write_json
+    from clipoint3d_ros.evaluation.files import write_json
     from clipoint3d_ros.evaluation.serving import accuracy, machine, plots, timing
     from clipoint3d_ros.evaluation.serving.objects import simulated_objects
     from clipoint3d_ros.evaluation.serving.rows import DOUBT, serving_rows

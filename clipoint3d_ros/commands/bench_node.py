@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 
 from clipoint3d_ros.cli import CommandError, UsageError
+from clipoint3d_ros.evaluation.files import write_json
 
 OBJECTS = 15  # in each cloud, unless told
 
@@ -45,5 +45,5 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError(str(error)) from None
     print(table(speed))
     if args.json is not None:
-        args.json.write_text(json.dumps(speed.as_dict(), indent=1) + "\n")
+        write_json(args.json, speed.as_dict())
     return 0

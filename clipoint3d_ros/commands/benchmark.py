@@ -14,8 +14,8 @@ from clipoint3d_ros.cli import CommandError, UsageError
 from clipoint3d_ros.commands import benchmark_adaptation as adaptation
 from clipoint3d_ros.commands import benchmark_streams as streams
 from clipoint3d_ros.commands import benchmark_views as views
-from clipoint3d_ros.commands.evaluate import write_json
 from clipoint3d_ros.datasets import scenes
+from clipoint3d_ros.evaluation.files import write_json
 
 if TYPE_CHECKING:
     from clipoint3d_ros.clip.backbone import Backbone
@@ -66,7 +66,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     on_scenes.add_argument("--classes", metavar="FILE", help="class file; default: the eight tabletop classes")
     on_scenes.add_argument(
-        "--selection", choices=("auto", "sensor", "entropy", "all"), default="auto", help="which views decide"
+        "--selection",
+        choices=("auto", "sensor", "entropy", "all"),
+        help="with --zero-shot: which views decide (auto); the table has ten views and sensor-facing ones",
     )
     adaptation.add_options(on_scenes)
     _common(on_scenes)
@@ -155,8 +157,8 @@ def run(args: argparse.Namespace) -> int:
         return _on_raw_scenes(args)
     if args.benchmark == "views":
         return views.run(args, _load(args.models, args.device))
-    if args.benchmark == "scenes" and args.zero_shot and args.plot:
-        raise UsageError("--plot draws the table of adaptation methods; leave --zero-shot away")
+    if args.benchmark == "scenes":
+        _refuse_what_does_not_fit(args)
     summary, markdown = adapted.summary, adapted.markdown
     if args.benchmark == "shapes":
         figures, summary, markdown = _on_shapes(args), tables.shapes_summary, tables.shapes_markdown
@@ -176,6 +178,23 @@ def run(args: argparse.Namespace) -> int:
     if getattr(args, "plot", None):
         adapted.plot(figures, args.plot)
     return 0
+
+
+def _refuse_what_does_not_fit(args: argparse.Namespace) -> None:
+    if not args.zero_shot:
+        if args.selection is not None:
+            raise UsageError(
+                f"--selection {args.selection} is of --zero-shot; the table of adaptation methods has ten views and "
+                "sensor-facing ones side by side"
+            )
+        return
+    given = [option for option, name in adaptation.OPTIONS.items() if getattr(args, name)]
+    if args.halves:
+        given.append("--halves")
+    if given:
+        raise UsageError(
+            f"only the table of adaptation methods knows {', '.join(given)}; leave that or --zero-shot away"
+        )
 
 
 class _Weights(argparse.Action):
@@ -220,7 +239,7 @@ def _on_scenes(args: argparse.Namespace) -> dict[str, Any]:
     from clipoint3d_ros.recognition.classifier import Classifier
     from clipoint3d_ros.recognition.config import ClassifierConfig
 
-    classes, config = read_classes(args.classes), ClassifierConfig(selection=args.selection)
+    classes, config = read_classes(args.classes), ClassifierConfig(selection=args.selection or "auto")
     served = {name: Classifier(backbone, classes, config) for name, backbone in _load(args.models, args.device).items()}
     stream = tqdm(zero_shot.read_objects(folder, args.score_on), total=len(names), unit="scene", desc="classify")
     answers = zero_shot.answer(served, stream)

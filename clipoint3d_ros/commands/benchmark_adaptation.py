@@ -31,6 +31,16 @@ PAIRS = {
 CLASSES = {"pointda": "classes/pointda10.yaml", "graspnet": "classes/graspnetpc10.yaml"}
 SINGLE_VIEWS = ("entropy", "sensor", "all", "random-5", *(f"first-{k}" for k in range(1, 11)))
 SHOWN_BY_VIEWS = "CLIPoint3D-B"
+SEEDS = "0,1,2"
+# Words that mean nothing to frozen models, and where argparse puts them.
+OPTIONS = {
+    "--seeds": "seeds",
+    "--methods": "methods",
+    "--recipe": "recipe",
+    "--set": "changes",
+    "--jobs": "jobs",
+    "--plot": "plot",
+}
 
 
 @dataclass(frozen=True)
@@ -75,7 +85,7 @@ class DomainsTable:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """What every table of adaptation methods takes."""
     table = parser.add_argument_group("adaptation table")
-    table.add_argument("--seeds", metavar="N,N,…", default="0,1,2", help="of shots, weights and draws (%(default)s)")
+    table.add_argument("--seeds", metavar="N,N,…", help=f"of shots, weights and draws ({SEEDS})")
     table.add_argument(
         "--methods", metavar="NAME,…", help="rows; 'ablations' and 'all' are groups (default: the main rows)"
     )
@@ -147,7 +157,7 @@ def _measure(args: argparse.Namespace, made: Any, recipe: Any, told: dict[str, A
     from clipoint3d_ros.resources import EMBEDDED
 
     try:
-        seeds = tuple(int(word) for word in args.seeds.split(","))
+        seeds = tuple(int(word) for word in (args.seeds or SEEDS).split(","))
     except ValueError:
         raise UsageError(f"--seeds {args.seeds} must be whole numbers separated by commas, such as 0,1,2") from None
     jobs = args.jobs if args.jobs is not None else _jobs(args.device)

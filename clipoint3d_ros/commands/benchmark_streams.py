@@ -10,8 +10,8 @@ from typing import Any
 from tqdm import tqdm
 
 from clipoint3d_ros.cli import CommandError, UsageError
-from clipoint3d_ros.commands.evaluate import write_json
 from clipoint3d_ros.datasets import scenes
+from clipoint3d_ros.evaluation.files import write_json
 
 EXAMPLE = "clipoint3d benchmark streams --jobs 2 --json streams.json --markdown streams.md --plot streams.png"
 QUICK = "clipoint3d benchmark streams --streams real --methods TDA,StatA,Uni-Adapter"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from clipoint3d_ros.cli import UsageError
-from clipoint3d_ros.commands.evaluate import write_json
+from clipoint3d_ros.evaluation.files import write_json
 
 if TYPE_CHECKING:
     from clipoint3d_ros.clip.backbone import Backbone

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,14 +11,16 @@ from typing import Any
 from clipoint3d_ros.cli import CommandError
 from clipoint3d_ros.commands import answering, soak_bags
 from clipoint3d_ros.evaluation.console import bag_table, summary
-from clipoint3d_ros.evaluation.files import write_whole
+from clipoint3d_ros.evaluation.files import write_json
 from clipoint3d_ros.evaluation.scoring import bag_rows, score
 
 SUMMARY = """Replay labelled bags through the real perception node over DDS and score what it answers.
 
 A bag needs a topic of clouds (sensor_msgs/PointCloud2) and one of truth (vision_msgs/Detection3DArray): a truth
 message belongs to the cloud of the same header stamp, a truth object to the segment of the same id, and its name is
-the class_id of its best hypothesis. `record` writes such bags. Many are scored as one, and each by itself."""
+the class_id of its best hypothesis. `record` writes such bags. Many are scored as one, and each by itself. Intervals
+take every frame for a scene of its own, so of a recording of one place name a few frames' truth only: clouds without
+truth are played, and not scored."""
 EXAMPLE = "clipoint3d evaluate tabletop_bag --wait --json figures.json --report report"
 
 
@@ -62,11 +63,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from clipoint3d_ros import cli
 
     return cli.main(["evaluate", *(sys.argv[1:] if arguments is None else arguments)])
-
-
-def write_json(path: Path, figures: dict[str, Any]) -> None:
-    """Write whole or not at all: a reader never sees half a file."""
-    write_whole(path, json.dumps(figures, indent=1, allow_nan=False) + "\n")
 
 
 def _write_report(args: argparse.Namespace, figures: dict[str, Any], found: answering.Answers) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -31,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Export and compare; 0 when the files are there and agree with torch, or nothing is here to compare with."""
     from clipoint3d_ros.cli import CommandError, UsageError
+    from clipoint3d_ros.evaluation.files import write_json
     from clipoint3d_ros.recognition.classifier import Classifier
     from clipoint3d_ros.recognition.onnx_tower import (
         TOLERANCE,
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"{path}: inputs {', '.join(served.input_names)}; {script} builds its TensorRT engine on the Jetson")
     if args.json:
         row = {"onnx": str(path), "inputs": served.input_names, "worst_difference": worst, "tolerance": TOLERANCE}
-        args.json.write_text(json.dumps(row, indent=1) + "\n")
+        write_json(args.json, row)
     if worst is not None and worst > TOLERANCE:
         raise CommandError(f"{path} differs from torch by {worst:.2g}, more than {TOLERANCE:g}; do not use it")
     if worst is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 from dataclasses import asdict
 from pathlib import Path
@@ -40,6 +39,7 @@ def run(args: argparse.Namespace) -> int:
 
     from clipoint3d_ros.clip.backbone import LOCAL_DIR, load_backbone
     from clipoint3d_ros.clip.descriptions import load_descriptions
+    from clipoint3d_ros.evaluation.files import write_json
     from clipoint3d_ros.pretraining import heldout
     from clipoint3d_ros.pretraining.config import load_pretrain_config
     from clipoint3d_ros.pretraining.corpus import generate
@@ -85,5 +85,5 @@ def run(args: argparse.Namespace) -> int:
     print(f"held out, macro of {len(classes.names)} classes: {told}; in {model}")
     if args.json:
         ran = {"minutes": finished.seconds / 60, "machine": platform.processor() or platform.machine()}
-        args.json.write_text(json.dumps({**asdict(figures), **facts, **ran}, indent=2) + "\n")
+        write_json(args.json, {**asdict(figures), **facts, **ran})
     return 0

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from clipoint3d_ros.commands import answering
-from clipoint3d_ros.evaluation.files import write_whole
+from clipoint3d_ros.evaluation.files import write_json, write_whole
 from clipoint3d_ros.evaluation.thresholds import Wanted, figures, named, parameter_file, summary
 
 SUMMARY = """Propose, from labelled bags, below which score each class's answer should be "unknown".
@@ -15,7 +14,8 @@ SUMMARY = """Propose, from labelled bags, below which score each class's answer 
 For each class the lowest threshold with which so large a share of the answers that name it is right; objects of other
 classes that the truth names count as wrong. Where there are too few answers to say, it says so and proposes none. The
 file written is for the perception node: `params_file:=FILE`, or `ros2 param load /perception FILE` while it runs.
-Bags as for `evaluate`; the pipeline runs without ROS."""
+Bags as for `evaluate`; the pipeline runs without ROS. Every answer is taken for one of its own, so of a recording of
+one place name a few frames' truth only."""
 EXAMPLE = "clipoint3d thresholds tabletop_bag --precision 0.95 --out thresholds.yaml"
 
 
@@ -54,5 +54,5 @@ def run(args: argparse.Namespace) -> int:
         write_whole(args.out, parameter_file(result, f"{sure}{wanted.precision:g} precision a class, from {bags}"))
         print(f"parameters: {args.out}")
     if args.json:
-        write_whole(args.json, json.dumps(result, indent=1, allow_nan=False) + "\n")
+        write_json(args.json, result)
     return 1 if found.failed else 0

@@ -85,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
     from clipoint3d_ros.clip.bundle import refuse_to_replace_others, save_bundle
     from clipoint3d_ros.clip.descriptions import read_classes
     from clipoint3d_ros.datasets.domains import read_domain
+    from clipoint3d_ros.evaluation.files import write_json
     from clipoint3d_ros.pretraining.distributed import join
 
     recipe = _recipe(args)
@@ -137,9 +138,8 @@ def run(args: argparse.Namespace) -> int:
         f"frozen {probe['frozen_macro_accuracy']:.1%}; bundle in {args.out}"
     )
     if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
         figures = {**probe, "step": finished.kept_step, "temperature": adapter.temperature, "version": adapter.version}
-        args.json.write_text(json.dumps(figures, indent=1) + "\n")
+        write_json(args.json, figures)
     return 0
 
 

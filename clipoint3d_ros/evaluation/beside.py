@@ -10,7 +10,6 @@ tier 2's own is what it takes beyond tier 1's; `duty_cycle` limits that.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from clipoint3d_ros.evaluation.bags import LabelledBag
+from clipoint3d_ros.evaluation.files import write_json
 from clipoint3d_ros.evaluation.node_process import NodeProcess
 from clipoint3d_ros.evaluation.replay import ReplayConfig, Sensor, robot
 
@@ -139,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     told = rows(measure(LabelledBag(args.bag), both, own, args.rounds, args.period))
     print(table(told))
     if args.json:
-        args.json.write_text(json.dumps({"rows": told, "duty_cycle": args.duty_cycle}, indent=1) + "\n")
+        write_json(args.json, {"rows": told, "duty_cycle": args.duty_cycle})
     return 0
 
 

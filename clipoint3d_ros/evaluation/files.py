@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -15,3 +18,12 @@ def write_whole(path: Path, text: str) -> None:
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def write_json(path: Path, figures: Mapping[str, Any]) -> None:
+    """Figures as JSON, whole or not at all, in a folder that is made where there is none.
+
+    Raises:
+        ValueError: a figure that is not finite, which JSON does not know; nothing is written.
+    """
+    write_whole(path, json.dumps(figures, indent=1, allow_nan=False) + "\n")

@@ -1,7 +1,9 @@
 """What hours of answering leave behind: memory and latency over time, what was missed, and a plain verdict.
 
-Samples in, figures and text out; `soak` takes the samples. Memory counts as growing where its slope after the warm-up
-is above a limit. A run that is too short to show a leak of just that limit says so, rather than "flat".
+Samples in, figures and text out; `soak` takes the samples. Memory counts as growing where its slope is above a limit:
+after the warm-up, or in the last half of that by itself: a late leak leaves the whole run's median as it was, and shows
+in the half's once it has gone on for a sixth of the run. A run that is too short to show a leak of just that limit says
+so, rather than "flat".
 """
 
 from __future__ import annotations
@@ -16,14 +18,15 @@ import numpy as np
 from clipoint3d_ros.evaluation.console import aligned
 
 LIMIT_MB_H = 10.0  # a quarter of a gigabyte in a day
-VISIBLE_MB = 4.0  # allocators breathe by about so much; a rise below it is no evidence of growth
-SETTLED_H = 0.5  # a shorter run may still be filling caches and heaps, which is
+VISIBLE_MB = 3.5  # allocators breathe by about so much: no evidence of growth; half an hour of the limit shows more
+SETTLED_H = 0.5  # what ends, or a last half that begins, before may still be filling caches and heaps, which is
 _SETTLING = 0.1  # no growth up to this share of what the process holds
 _WARM_UP = 0.2  # of the run, and never more than
 _WARM_UP_H = 0.25
 _PAIRED = 400  # samples that a slope is taken from, evenly spread; it looks at all their pairs
 _TENTH = 0.1
 _KINDS = 8  # of warnings in the text
+CELLS = ("start_mb", "end_mb", "most_mb", "slope_mb_h", "late_slope_mb_h")  # of `Growth`, in tables
 
 
 class Sample(NamedTuple):
@@ -81,14 +84,15 @@ class LongRun:
 class Growth:
     """One process's memory after the warm-up.
 
-    start_mb, end_mb: there and at the end. most_mb: at any time. slope_mb_h: MB an hour, None with fewer than three
-    samples. verdict: "flat", "grows" or "too short to tell".
+    start_mb, end_mb: there and at the end. most_mb: at any time. slope_mb_h: MB an hour; late_slope_mb_h: of the last
+    half by itself; None with too few samples. verdict: "flat", "grows" or "too short to tell".
     """
 
     start_mb: float | None
     end_mb: float | None
     most_mb: float | None
     slope_mb_h: float | None
+    late_slope_mb_h: float | None
     verdict: str
 
 
@@ -117,21 +121,39 @@ def growth(hours: Sequence[float], values: Sequence[float], warm_up_h: float, li
         limit: MB an hour.
     """
     held = [(x, y) for x, y in zip(hours, values, strict=True) if math.isfinite(y)]
+    most = max((y for _, y in held), default=None)
     warm = [(x, y) for x, y in held if x >= warm_up_h]
     if len(warm) < 3 or warm[0][0] == warm[-1][0]:
-        if not held:
-            return Growth(None, None, None, None, "too short to tell")
-        return Growth(held[0][1], held[-1][1], max(value for _, value in held), None, "too short to tell")
-    x, y = zip(*warm, strict=True)
-    found, span = slope(x, y), x[-1] - x[0]
-    visible = VISIBLE_MB if held[-1][0] >= SETTLED_H else max(VISIBLE_MB, _SETTLING * y[0])
-    if found > limit and found * span >= visible:
+        start, end = (held[0][1], held[-1][1]) if held else (None, None)
+        return Growth(start, end, most, None, None, "too short to tell")
+    middle = (warm[0][0] + warm[-1][0]) / 2
+    late = [(x, y) for x, y in warm if x >= middle]
+    whole, after = _slope(warm), _slope(late)
+    visible = _visible_mb(held[-1][0], warm[0][1])
+    if _grows(warm, limit, visible) or _grows(late, limit, _visible_mb(late[0][0], late[0][1])):
         verdict = "grows"
-    elif found <= limit and limit * span >= visible:
+    elif whole is not None and whole <= limit and limit * (warm[-1][0] - warm[0][0]) >= visible:
         verdict = "flat"
     else:
         verdict = "too short to tell"
-    return Growth(y[0], y[-1], max(value for _, value in held), found, verdict)
+    return Growth(warm[0][1], warm[-1][1], most, whole, after, verdict)
+
+
+def _slope(part: Sequence[tuple[float, float]]) -> float | None:
+    """Of samples (hours, MB); None where they are of one moment."""
+    hours, values = zip(*part, strict=True)
+    return slope(hours, values) if hours[0] < hours[-1] else None
+
+
+def _grows(part: Sequence[tuple[float, float]], limit: float, visible: float) -> bool:
+    """Whether samples (hours, MB) rise above the limit, and by as much as can be told from breathing."""
+    found = _slope(part)
+    return found is not None and found > limit and found * (part[-1][0] - part[0][0]) >= visible
+
+
+def _visible_mb(hours: float, held: float) -> float:
+    """The least rise that is evidence of growth, of a process that holds so many MB after so many hours."""
+    return VISIBLE_MB if hours >= SETTLED_H else max(VISIBLE_MB, _SETTLING * held)
 
 
 def figures(run: LongRun) -> dict[str, Any]:
@@ -187,10 +209,10 @@ def summary(found: Mapping[str, Any]) -> str:
     ]
     if versions and versions["distinct"] > 1:
         lines.append(f"adapter version: {versions['first']} at first, {versions['last']} at the end")
-    rows = [["memory", "after warm-up", "end", "most", "MB/h", "verdict"]]
+    rows = [["memory", "after warm-up", "end", "most", "MB/h", "last half", "verdict"]]
     for title, kind in (("", "memory"), (" GPU", "gpu_memory")):
         for name, one in found[kind].items():
-            cells = (number(one[key]) for key in ("start_mb", "end_mb", "most_mb", "slope_mb_h"))
+            cells = (number(one[key]) for key in CELLS)
             rows.append([f"{name}{title}", *cells, one["verdict"]])
     lines += ["", aligned(rows), f"limit {found['limit_mb_h']:g} MB/h, after {duration(found['warm_up_h'])} of warm-up"]
     if found["warnings"]:
@@ -232,7 +254,7 @@ def _troubles(run: LongRun, rss: Mapping[str, Growth], gpu: Mapping[str, Growth]
     found = [f"after {duration(run.hours)} {run.died}"] if run.died else []
     for kind, memories in (("memory", rss), ("GPU memory", gpu)):
         found += [
-            f"{name}'s {kind} grows by {one.slope_mb_h:.1f} MB/h, above the limit of {run.limit_mb_h:g}"
+            f"{name}'s {kind} grows by {_rate(one, run.limit_mb_h)}, above the limit of {run.limit_mb_h:g}"
             for name, one in memories.items()
             if one.verdict == "grows"
         ]
@@ -240,6 +262,14 @@ def _troubles(run: LongRun, rss: Mapping[str, Growth], gpu: Mapping[str, Growth]
     if len(late) > 1 and late[-1].missed > late[0].missed and late[-1].answered == late[0].answered:
         found.append("nothing was answered in the last tenth")
     return found
+
+
+def _rate(one: Growth, limit: float) -> str:
+    """How quickly what grows does: over the whole run, or only in its last half."""
+    assert one.slope_mb_h is not None
+    if one.slope_mb_h > limit or one.late_slope_mb_h is None:
+        return f"{one.slope_mb_h:.1f} MB/h"
+    return f"{one.late_slope_mb_h:.1f} MB/h in the last half"
 
 
 def _praise(rss: Mapping[str, Growth]) -> str:

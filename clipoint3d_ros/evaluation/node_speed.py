@@ -7,6 +7,7 @@ With a stub in the model's place everything from DDS to DDS is measured but the 
 
 from __future__ import annotations
 
+import math
 import struct
 import threading
 import time
@@ -108,7 +109,11 @@ class NodeSpeed:
     bytes: int
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """As JSON knows it: a latency that no answer tells is null."""
+        told = asdict(self)
+        for rate in told["rates"]:
+            rate["latency_ms"] = {name: ms if math.isfinite(ms) else None for name, ms in rate["latency_ms"].items()}
+        return told
 
 
 def labelled_image(height: int = 480, width: int = 640, objects: int = 15, seed: int = 0) -> Cloud:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from clipoint3d_ros.evaluation import metrics
-from clipoint3d_ros.evaluation.answers import Frame, Replayed
+from clipoint3d_ros.evaluation.answers import Frame, FrameKey, Replayed
 from clipoint3d_ros.evaluation.console import aligned, percent
 from clipoint3d_ros.evaluation.outcomes import answer_to
 
@@ -25,13 +25,13 @@ class Named(NamedTuple):
     """All answers to objects whose name is known.
 
     named: (M,) index of the class each was called, `metrics.NONE` where none was. score: (M,) of it. truth: (M,) index
-    of its class, `metrics.NONE` for objects of other classes. frame: (M,) equal for the objects of one frame.
+    of its class, `metrics.NONE` for objects of other classes. late: (M,) bool, in the second half of its recording.
     """
 
     named: np.ndarray
     score: np.ndarray
     truth: np.ndarray
-    frame: np.ndarray
+    late: np.ndarray
 
     def at(self, chosen: np.ndarray) -> Named:
         """Those that `chosen` (M,) marks."""
@@ -80,16 +80,24 @@ class Proposal:
 def named(frames: Sequence[Frame], replayed: Replayed) -> Named:
     """What the model that served said of every object with a name."""
     place = {name: i for i, name in enumerate(replayed.classes)}
-    rows = []
-    for number, frame in enumerate(frames):
+    late, rows = _second_halves(frames), []
+    for frame in frames:
         for known in frame.objects:
             answer = answer_to(replayed.served.get(frame.key), frame, known)
             if known.name:
                 called = metrics.NONE if answer is None else place.get(answer.label, metrics.NONE)
                 score = 0.0 if answer is None else answer.score
-                rows.append((called, score, place.get(known.name, metrics.NONE), number))
+                rows.append((called, score, place.get(known.name, metrics.NONE), frame.key in late))
     columns = np.array(rows, float).reshape(-1, 4).T
-    return Named(columns[0].astype(int), columns[1], columns[2].astype(int), columns[3].astype(int))
+    return Named(columns[0].astype(int), columns[1], columns[2].astype(int), columns[3].astype(bool))
+
+
+def _second_halves(frames: Sequence[Frame]) -> set[FrameKey]:
+    """The later half of each bag's frames, by stamp: the next frame shows what this one does, a later half may not."""
+    stamps: dict[int, list[int]] = {}
+    for frame in frames:
+        stamps.setdefault(frame.key.bag, []).append(frame.key.stamp)
+    return {FrameKey(bag, stamp) for bag, own in stamps.items() for stamp in sorted(own)[(len(own) + 1) // 2 :]}
 
 
 def propose(found: Named, classes: Sequence[str], wanted: Wanted) -> list[Proposal]:
@@ -106,11 +114,10 @@ def together(found: Named, thresholds: np.ndarray) -> tuple[float | None, float 
 
 
 def held_out(found: Named, classes: Sequence[str], wanted: Wanted) -> tuple[float | None, float | None]:
-    """What `together` finds when each half of the frames is judged by thresholds from the other: what to expect of
-    scenes that no threshold was chosen on."""
-    odd = found.frame % 2 == 1
+    """What `together` finds when the recordings' first halves are judged by thresholds from their second ones, and the
+    other way round: what to expect of scenes that no threshold was chosen on."""
     limits = np.zeros(len(found.named))
-    for half in (odd, ~odd):
+    for half in (found.late, ~found.late):
         limits[half] = as_array(propose(found.at(~half), classes, wanted))[found.named[half]]
     kept = (found.named != metrics.NONE) & (found.score >= limits)
     right = int((kept & (found.named == found.truth)).sum())
@@ -162,7 +169,7 @@ def summary(result: Mapping[str, Any]) -> str:
     lines = [aligned(rows), ""]
     lines += [f"{one['name']}: no threshold, {one['why']}" for one in result["classes"] if one["why"]]
     other = (f"{key} {percent(result['held_out'][key])}" for key in ("precision", "recall"))
-    lines.append(f"judged by thresholds from the other half of the frames: {', '.join(other)}")
+    lines.append(f"judged by thresholds from the other half of each recording: {', '.join(other)}")
     return "\n".join(lines)
 
 

@@ -105,7 +105,7 @@ class PerceptionConfig(CloudNodeConfig):
     first_views: int = parameter(
         0,
         "views looked at first, the rest only of objects these leave in doubt; 0: all at once. With 2 a tower "
-        "looks at three views of ten and lost nothing in the benchmark",
+        "looks at three views of ten, and one fewer of 309 real objects was right",
         unit="views",
         low=0,
         high=10,

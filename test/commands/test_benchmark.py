@@ -12,6 +12,8 @@ from clipoint3d_ros.datasets import graspnet, pointda
 from clipoint3d_ros.datasets.pointda import DatasetWarning
 from clipoint3d_ros.datasets.scenes import default_scenes_dir, write_folder
 from clipoint3d_ros.evaluation import procedural
+from clipoint3d_ros.evaluation.adaptation import runs
+from clipoint3d_ros.evaluation.adaptation.methods import Method
 from clipoint3d_ros.resources import EMBEDDED
 
 
@@ -175,7 +177,7 @@ def test_halves_are_two_columns_that_score_each_object_once(tmp_path, real, tabl
         (["--recipe", "absent.yaml"], 1, "no recipe at absent.yaml"),
         (["--adapt-on", "night*"], 1, "matches 'night*': it has learn1, learn2, test1, test2, test3"),
         (["--score-on", "night*"], 1, "matches 'night*'"),
-        (["--zero-shot", "--plot", "t.png"], 2, "--plot draws the table of adaptation methods; leave --zero-shot away"),
+        (["--selection", "sensor"], 2, "--selection sensor is of --zero-shot; the table of adaptation methods has ten"),
     ],
 )
 def test_a_table_that_cannot_be_is_refused_in_a_sentence(tmp_path, real, table, backbone, capsys, words, code, said):
@@ -186,6 +188,37 @@ def test_a_table_that_cannot_be_is_refused_in_a_sentence(tmp_path, real, table, 
     assert "Traceback" not in told.err
     assert not told.out, "nothing was measured"
     assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--plot", "t.png"],
+        ["--methods", "official"],
+        ["--halves"],
+        ["--seeds", "0"],
+        ["--set", "training.steps=1"],
+        ["--recipe", "absent.yaml"],
+        ["--jobs", "2"],
+    ],
+)
+def test_what_frozen_models_do_not_know_is_refused_before_anything_is_read(tmp_path, real, capsys, words):
+    out = tmp_path / "f.json"
+    assert main(scenes_words(real, "--zero-shot", *words, "--json", out)) == 2
+    said = f"only the table of adaptation methods knows {words[0]}; leave that or --zero-shot away"
+    assert said in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_training_that_diverges_is_told_in_a_sentence(tmp_path, real, table, capsys, monkeypatch):
+    def diverges(task):
+        raise FloatingPointError("the loss of step 3 is not finite; lower training.learning_rate")
+
+    broken = Method("LoRA only", "diverges", diverges)
+    monkeypatch.setattr(runs, "find", lambda names: (broken,))
+    assert main(scenes_words(real, *table(tmp_path / "cache", "--methods", "LoRA only"))) == 1
+    said = capsys.readouterr().err
+    assert "clipoint3d benchmark: the loss of step 3 is not finite; lower training.learning_rate" in said
 
 
 def test_classes_that_no_scored_object_is_of_are_said(tmp_path, real, table, capsys):

@@ -11,7 +11,7 @@ from clipoint3d_ros.cli import main
 def test_a_model_is_exported_with_its_script_and_agrees(small_model_folder, tmp_path, capsys):
     for name in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(name, reason=f"{name} is not installed: pip install 'clipoint3d_ros[onnx]'")
-    out, report = tmp_path / "out", tmp_path / "report.json"
+    out, report = tmp_path / "out", tmp_path / "new" / "report.json"
     words = ["export", str(out), "--backbone", f"local-dir:{small_model_folder}", "--json", str(report)]
     assert main(words) == 0
     assert "agrees with torch" in capsys.readouterr().out

@@ -32,9 +32,9 @@ def test_pretrain_stops_goes_on_and_publishes(tmp_path, capsys):
     words += ["--workers", "0", "--device", "cpu"]
     assert cli.main([*words, "--stop-at", "1"]) == 0
     assert "stopped after step 1" in capsys.readouterr().out
-    assert cli.main([*words, "--json", str(tmp_path / "told.json")]) == 0
+    assert cli.main([*words, "--json", str(tmp_path / "new" / "told.json")]) == 0
     assert "held out" in capsys.readouterr().out
-    told = json.loads((tmp_path / "told.json").read_text())
+    told = json.loads((tmp_path / "new" / "told.json").read_text())
     assert told["steps"] == 3
     assert 0 <= told["camera"] <= 1
     classifier = Classifier.load(backbone=f"local-dir:{tmp_path / 'run' / 'minute'}", device="cpu")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 pytest.importorskip("rclpy", reason="the replay needs ROS 2's Python packages (make setup)")
@@ -9,6 +11,7 @@ pytest.importorskip("vision_msgs.msg", reason="vision_msgs is not installed (mak
 
 from labelled import labelled_bag
 
+from clipoint3d_ros.evaluation import beside
 from clipoint3d_ros.evaluation.bags import LabelledBag
 from clipoint3d_ros.evaluation.beside import Measured, measure, rows, table
 
@@ -24,6 +27,16 @@ def test_every_row_has_its_ratio_to_perception_alone():
     assert beside["p99_ms"] == pytest.approx(300)
     assert beside["p99_ratio"] == pytest.approx(3)
     assert "| gradient | 100 | 100 | 300 | 1.00 | 3.00 | 0.250 |" in table([alone, beside])
+
+
+def test_rows_are_written_whole_into_a_new_folder(tmp_path, monkeypatch):
+    bag = labelled_bag(tmp_path / "bag", [{"2": "box"}])
+    monkeypatch.setattr(beside, "measure", lambda *given: {"off": Measured([0.1] * 3, 0.0, 2.0)})
+    told = tmp_path / "new" / "rows.json"
+    assert beside.main([str(bag), "--duty-cycle", "0.1", "--json", str(told)]) == 0
+    figures = json.loads(told.read_text())
+    assert (figures["duty_cycle"], figures["rows"][0]["mode"]) == (0.1, "off")
+    assert [path.name for path in told.parent.iterdir()] == ["rows.json"]
 
 
 @pytest.mark.ros

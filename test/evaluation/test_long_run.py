@@ -61,6 +61,63 @@ def test_growth_is_a_slope_above_the_limit_over_time_enough_to_see_it(per_hour, 
     assert found.slope_mb_h == pytest.approx(per_hour, abs=max(2.0, 0.01 * per_hour, 2 / hours))
 
 
+def breathing(count, seed=0):
+    """What allocators do anyway, MB."""
+    return np.random.default_rng(seed).normal(0, 0.5, count)
+
+
+def test_half_an_hour_is_enough_to_call_memory_flat():
+    """Samples come every few seconds, the first of them a little after the warm-up; the loop ends a little late."""
+    hours = np.arange(0, 1801, 7) / 3600
+    hours[-1] = 0.5
+    found = growth(hours, 500 + breathing(len(hours)), 0.2 * hours[-1], limit=10.0)
+    assert found.verdict == "flat", found
+    assert growth(hours[:200], 500 + breathing(200), 0.2 * hours[199], 10.0).verdict == "too short to tell"
+
+
+@pytest.mark.parametrize("start", [4.5, 6.0, 6.5])
+def test_a_leak_that_begins_late_grows(start):
+    hours = np.linspace(0, 8, 961)
+    memory = 500 + 500 * np.maximum(0, hours - start) + breathing(len(hours))
+    found = growth(hours, memory, 0.25, limit=10.0)
+    assert found.verdict == "grows", found
+    assert found.late_slope_mb_h > 10
+
+
+def test_the_sentence_names_the_slope_of_the_half_that_grows():
+    late = 500 + 300 * np.maximum(0, np.linspace(0, 4, 400) - 3)
+    found = figures(run_of(list(late), hours=4.0))
+    assert not found["good"]
+    assert "MB/h in the last half, above the limit of 10" in found["verdict"]
+    assert found["memory"]["perception"]["slope_mb_h"] < 10
+    assert "in the last half" not in figures(run_of(list(np.linspace(100, 500, 400)), hours=4.0))["verdict"]
+
+
+@pytest.mark.parametrize("steps", [[(0.4, 60)], [(0.3, 40), (0.5, 40), (0.8, 40)]])
+def test_a_heap_that_takes_early_steps_and_then_stays_is_flat(steps):
+    hours = np.linspace(0, 8, 961)
+    memory = 500 + sum(mb * (hours > at) for at, mb in steps) + breathing(len(hours))
+    found = growth(hours, memory, 0.25, limit=10.0)
+    assert found.verdict == "flat", found
+    assert found.late_slope_mb_h == pytest.approx(0, abs=1)
+
+
+@pytest.mark.parametrize("hours", [0.5, 1.0, 8.0])
+@pytest.mark.parametrize("seed", range(5))
+def test_breathing_alone_is_flat(hours, seed):
+    moments = np.linspace(0, hours, 240)
+    swing = 2 * np.sin(2 * np.pi * moments / hours * 3 + seed)
+    found = growth(moments, 500 + swing + breathing(240, seed), min(0.2 * hours, 0.25), limit=10.0)
+    assert found.verdict == "flat", found
+
+
+def test_a_last_half_that_is_over_before_heaps_have_settled_is_no_evidence_by_itself():
+    hours = np.linspace(0, 0.5, 250)
+    memory = 500 + 40 * np.maximum(0, hours - 0.35)
+    assert growth(hours, memory, 0.1, limit=10.0).verdict == "flat"
+    assert growth(4 * hours, 500 + 40 * np.maximum(0, 4 * hours - 1.4), 0.25, limit=10.0).verdict == "grows"
+
+
 def test_what_fills_in_the_warm_up_is_no_growth():
     run = run_of([*np.linspace(100, 900, 40), *[900.0] * 160])
     found = figures(run)

@@ -10,6 +10,7 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 pytest.importorskip("vision_msgs.msg", reason="vision_msgs is not installed")
 
 from clipoint3d_ros.cli import main
+from clipoint3d_ros.evaluation import node_speed
 from clipoint3d_ros.evaluation.node_speed import NodeSpeedConfig, labelled_image, measure_node, table
 from clipoint3d_ros.nodes.pointcloud import read_segments
 
@@ -44,6 +45,16 @@ def test_a_small_cloud_is_answered_at_every_rate_and_the_node_s_memory_stays_fla
     assert speed.stages_ms["total"] > 0
     assert "peak" in table(speed)
     assert not math.isnan(json.loads(json.dumps(speed.as_dict()))["rates"][0]["latency_ms"]["p99"])
+
+
+def test_figures_of_a_node_that_missed_everything_are_strict_json_in_a_new_folder(tmp_path, monkeypatch):
+    nothing = node_speed.RateSpeed(10, 10, 5, 0, 5, 0, node_speed._percentiles(np.zeros(0)), 0.0, 1.0, (90.0, 90.0))
+    speed = node_speed.NodeSpeed({"both": (1.0, 0.9)}, 0.0, [nothing], {"total": 0.0}, 15, 100)
+    monkeypatch.setattr(node_speed, "measure_node", lambda config, told: speed)
+    told = tmp_path / "new" / "node.json"
+    assert main(["bench", "--node", "--json", str(told)]) == 0
+    (rate,) = json.loads(told.read_text(), parse_constant=pytest.fail)["rates"]
+    assert (rate["missed"], rate["latency_ms"]["p99"]) == (5, None)
 
 
 def test_the_command_refuses_what_is_no_rate(capsys):

@@ -1,6 +1,7 @@
 """Thresholds of single classes from labelled answers."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import yaml
 from replays import CLASSES, replay_by_hand
 
 from clipoint3d_ros.evaluation import metrics
+from clipoint3d_ros.evaluation.answers import FrameKey, Replayed
 from clipoint3d_ros.evaluation.thresholds import (
     Named,
     Wanted,
@@ -26,9 +28,10 @@ from clipoint3d_ros.nodes.perception_config import PerceptionConfig
 BOX, CAN, MUG = range(3)
 
 
-def answers(called, score, truth, frame=None):
-    frame = range(len(called)) if frame is None else frame
-    return Named(np.array(called), np.array(score, float), np.array(truth), np.array(frame))
+def answers(called, score, truth):
+    """In the order of one recording."""
+    late = np.arange(len(called)) >= len(called) / 2
+    return Named(np.array(called), np.array(score, float), np.array(truth), late)
 
 
 def drawn(count=3000, seed=0):
@@ -37,7 +40,7 @@ def drawn(count=3000, seed=0):
     called, score = rng.integers(0, 3, count), rng.random(count)
     right = rng.random(count) < score
     wrong = np.where(rng.random(count) < 0.1, metrics.NONE, (called + 1) % 3)
-    return answers(called, score, np.where(right, called, wrong), np.arange(count) // 5)
+    return answers(called, score, np.where(right, called, wrong))
 
 
 def test_it_is_the_lowest_threshold_that_reaches_the_precision():
@@ -110,11 +113,25 @@ def test_objects_of_other_classes_count_as_wrong_and_nameless_ones_do_not(tmp_pa
     assert together(found, np.array([0.7, 0, 0])) == (1.0, 0.5)
 
 
-def test_held_out_frames_are_judged_by_the_others_thresholds():
+def test_held_out_halves_are_judged_by_the_others_thresholds():
     precision, _ = held_out(drawn(), CLASSES, Wanted(0.8))
     assert precision == pytest.approx(0.8, abs=0.04), "the answers are honest, so the promise holds"
-    high = answers([BOX] * 80, [0.9, 0.1] * 40, [BOX, CAN] * 40)  # right in even frames, wrong in odd ones
+    high = answers([BOX] * 80, [0.9] * 40 + [0.1] * 40, [BOX] * 40 + [CAN] * 40)  # right at first, wrong later
     assert held_out(high, CLASSES, Wanted(0.9))[0] == 0.5
+
+
+def test_neighbouring_frames_of_a_recording_are_in_the_same_half(tmp_path):
+    """The next frame of a robot that stands still is the same again: no other scene to judge a threshold by."""
+    counts = (5, 4)  # frames of two recordings
+    frames, answered = [], {}
+    for number, count in enumerate(counts):
+        truth = [{"2": "box"} for _ in range(count)]
+        _, own, replayed = replay_by_hand(tmp_path / f"bag{number}", truth, [{"2": ("box", 0.9)}] * count)
+        moved = {frame.key: FrameKey(number, frame.key.stamp) for frame in own}
+        frames += [replace(frame, key=moved[frame.key]) for frame in own]
+        answered |= {moved[key]: answer for key, answer in replayed.frozen.items()}
+    found = named(frames, Replayed(CLASSES, answered))
+    assert found.late.tolist() == [False] * 3 + [True] * 2 + [False] * 2 + [True] * 2
 
 
 def test_the_file_is_what_perception_loads(tmp_path):

@@ -18,7 +18,7 @@ from clipoint3d_ros.evaluation.adaptation.protocol import Protocol
 from clipoint3d_ros.evaluation.processes import in_processes
 from clipoint3d_ros.pretraining.config import fingerprint
 
-FORMAT = 3  # of the results on disk; a change of what a method does makes old ones unused
+FORMAT = 4  # of the results on disk; a change of what a method does makes old ones unused
 
 
 @dataclass(frozen=True)

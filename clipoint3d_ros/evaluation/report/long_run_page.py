@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from clipoint3d_ros.evaluation.console import aligned
 from clipoint3d_ros.evaluation.files import write_whole
-from clipoint3d_ros.evaluation.long_run import duration, number
+from clipoint3d_ros.evaluation.long_run import CELLS, duration, number
 from clipoint3d_ros.evaluation.report.markup import figure, page, section, soft, table
 
 _WIDTH = 9.0  # inches
@@ -103,15 +103,16 @@ def _headline(found: Mapping[str, Any]) -> str:
 
 
 def _memory(found: Mapping[str, Any]) -> str:
-    rows = [["process", "after warm-up, MB", "end, MB", "most, MB", "MB an hour", "verdict"]]
+    rows = [["process", "after warm-up, MB", "end, MB", "most, MB", "MB an hour", "in the last half", "verdict"]]
     for title, kind in (("", "memory"), (" (GPU)", "gpu_memory")):
         for name, one in found[kind].items():
-            cells = [number(one[key]) for key in ("start_mb", "end_mb", "most_mb", "slope_mb_h")]
+            cells = [number(one[key]) for key in CELLS]
             colour = {"flat": "better", "grows": "worse"}.get(one["verdict"], "soft")
             rows.append([html.escape(name + title), *cells, f'<span class="{colour}">{one["verdict"]}</span>'])
     said = (
         f"Resident memory of each node's process. Shaded: the warm-up, which says nothing about growth. The slope is "
-        f"the median over all pairs of samples after it; up to {found['limit_mb_h']:g} MB an hour it is called flat."
+        f"the median over all pairs of samples after it, and over those of the last half by themselves; up to "
+        f"{found['limit_mb_h']:g} MB an hour both are called flat."
     )
     drawn = [figure(memory_over_time(found), "memory over time")] if len(found["samples"]) > 1 else []
     return section("Memory", table(rows), *drawn, soft(said))

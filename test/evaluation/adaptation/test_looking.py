@@ -9,6 +9,7 @@ import torch
 
 from clipoint3d_ros.datasets.domains import read_domain
 from clipoint3d_ros.evaluation.adaptation.looking import BATCH, Looks, _spoilt, look
+from clipoint3d_ros.geometry.views import view_directions
 from clipoint3d_ros.recognition.classifier import Classifier
 from clipoint3d_ros.recognition.config import ClassifierConfig
 
@@ -129,7 +130,7 @@ def test_class_features_put_into_a_classifier_are_those_looked_at_with(backbone,
 @pytest.mark.parametrize("up", [(0.0, 0.0, 1.0), (0.0, -1.0, 0.0), (1.0, 2.0, -2.0)])
 def test_a_spoilt_cloud_is_turned_about_the_vertical_and_jittered(up):
     cloud = np.random.default_rng(0).normal(size=(400, 3)).astype(np.float32) * [0.1, 0.05, 0.2] + [1, -2, 3]
-    spoilt = _spoilt(cloud, up, np.random.default_rng(1))
+    spoilt, turn = _spoilt(cloud, up, np.random.default_rng(1))
     radius = np.linalg.norm(cloud - cloud.mean(0), axis=1).max()
     assert spoilt.shape == cloud.shape
     assert spoilt.dtype == np.float32
@@ -138,6 +139,8 @@ def test_a_spoilt_cloud_is_turned_about_the_vertical_and_jittered(up):
     risen = (spoilt - cloud) @ (np.array(up) / np.linalg.norm(up))
     assert np.abs(risen).max() < 0.04 * radius, "heights stay but for the jitter"
     assert np.abs(spoilt - cloud).max() > 0.1 * radius, "it has turned"
+    unturned = (spoilt - cloud.mean(0)) @ turn + cloud.mean(0)
+    assert np.abs(unturned - cloud).max() < 0.03 * radius, "turned back, all but the jitter is gone"
 
 
 def test_spoilt_clouds_follow_their_generator(backbone, classes, column):
@@ -147,3 +150,38 @@ def test_spoilt_clouds_follow_their_generator(backbone, classes, column):
     assert torch.equal(first.logits, again.logits)
     assert not torch.allclose(first.logits, other.logits)
     assert not torch.allclose(first.logits, clean.logits)
+
+
+def test_the_views_that_face_a_spoilt_cloud_s_sensor_see_the_side_that_it_saw(monkeypatch, backbone, classes, column):
+    """Discs with a spike towards the sensor: in every picture, wherever it was turned to, that is where it stood."""
+    rng, eye = np.random.default_rng(0), np.array([0.3, -1.0, 0.5])
+    to_sensor = eye / np.linalg.norm(eye)
+    disc = 0.05 * rng.normal(size=(300, 3))
+    disc -= np.outer(disc @ to_sensor, to_sensor)
+    cloud = np.concatenate([disc, np.outer(np.linspace(0, 0.4, 60), to_sensor)]).astype(np.float32)
+    some = column.scored.take([0] * 12)
+    spikes = replace(
+        some, clouds=(cloud,) * 12, up=(0.0, 0.0, 1.0), viewpoints=np.tile(eye, (12, 1)).astype(np.float32)
+    )
+    shown = []
+    project = Classifier.project
+
+    def watched(self, *given):
+        shown.append(project(self, *given))
+        return shown[-1]
+
+    monkeypatch.setattr(Classifier, "project", watched)
+    facing = look(Classifier(backbone, classes), spikes, np.random.default_rng(1)).facing
+    (projection,) = shown
+    tips = projection.points[torch.arange(12), projection.points.norm(dim=2).argmax(1)]
+    tips = tips / tips.norm(dim=1, keepdim=True)
+    assert tips[:, 2].min() < -0.3 < 0.3 < tips[:, 2].max(), "they were turned to all sides"
+    looks = facing @ torch.from_numpy(view_directions()).float()
+    cosines = (looks / looks.norm(dim=1, keepdim=True) * tips).sum(1)
+    assert cosines.min() > 0.7, f"views of some object look past the side that its sensor saw: {cosines.tolist()}"
+
+
+def test_a_cloud_without_a_sensor_is_spoilt_and_faces_none(backbone, classes):
+    complete = read_domain("procedural", classes, count=1, seed=0)
+    seen = look(Classifier(backbone, classes), complete, np.random.default_rng(0))
+    torch.testing.assert_close(seen.facing, torch.full((3, 10), 0.1))

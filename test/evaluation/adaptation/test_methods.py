@@ -39,6 +39,13 @@ CHANGES = {
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_epochs():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(methods, "ENCODER_EPOCHS", 1)
+        yield
+
+
 @pytest.fixture(scope="module")
 def quick(recipe):
     """One step of three objects."""
@@ -160,6 +167,21 @@ def test_a_source_only_method_is_never_handed_the_target(monkeypatch, column, ba
     (material,) = given
     assert material.target is None
     assert material.scans is None
+
+
+@pytest.mark.parametrize("name", ["PointNet", "DANN"])
+@pytest.mark.parametrize("change", [{"steps": 1}, {"steps": 7, "objects": 5}])
+def test_an_encoder_from_scratch_sees_its_shots_often_whatever_the_recipe_s_steps(
+    monkeypatch, column, backbone, recipe, name, change
+):
+    seen = []
+    monkeypatch.setattr(methods, "ENCODER_EPOCHS", 40)
+    monkeypatch.setattr(
+        methods.baselines, "point_encoder", lambda classes, material, *given: seen.append((material, *given))
+    )
+    EVERY[name].run(Task(column, backbone, replace(recipe, training=replace(recipe.training, **change))))
+    ((material, config, *_),) = seen
+    assert 40 * len(material.source) <= config.steps * config.objects < 40 * len(material.source) + config.objects
 
 
 def test_what_two_methods_learn_from_is_prepared_once(monkeypatch, column, backbone, quick):

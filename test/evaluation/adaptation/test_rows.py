@@ -8,12 +8,12 @@ import torch
 
 from clipoint3d_ros.adaptation.config import Recipe
 from clipoint3d_ros.clip.descriptions import describe
-from clipoint3d_ros.commands.evaluate import write_json
 from clipoint3d_ros.datasets.objects import Objects
 from clipoint3d_ros.evaluation.adaptation.looking import Looks
 from clipoint3d_ros.evaluation.adaptation.protocol import Protocol
 from clipoint3d_ros.evaluation.adaptation.rows import by_views, count, rows
 from clipoint3d_ros.evaluation.adaptation.runs import Cell, Plan, Start
+from clipoint3d_ros.evaluation.files import write_json
 
 START = Start("small", "tag")
 

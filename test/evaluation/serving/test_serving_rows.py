@@ -74,6 +74,28 @@ def test_growth_is_told_for_every_count(backbones):
     assert min([*grown["objects"].values(), *grown["points"].values()]) > 0
 
 
+def test_growth_warms_each_count_and_counts_its_share_of_doubtful_objects(monkeypatch, backbones):
+    """The first look at a size may record a CUDA graph; one object of four is in doubt, also where a frame has one."""
+    row = next(row for row in serving_rows("fp32") if row.name == "served")
+    doubtful, turns = [], []
+    in_doubt = timing.GivenDoubt._in_doubt
+
+    def noted(self, projection, features):
+        doubtful.append(in_doubt(self, projection, features))
+        return doubtful[-1]
+
+    def timed(classifier, frame, viewpoint):
+        classifier.encode(classifier.project(frame, timing.UP, viewpoint))
+        turns.append((len(frame), int(doubtful[-1].sum())))
+        slow = sum(count == len(frame) for count, _ in turns) <= max(1, 4 // len(frame))
+        return [1e6 if slow else 0.001 * int(doubtful[-1].sum())]
+
+    monkeypatch.setattr(timing.GivenDoubt, "_in_doubt", noted)
+    monkeypatch.setattr(timing, "stage_seconds", timed)
+    grown = timing.growth(backbones["occupied"], row, CLASSES, clouds(), [1, 2, 8], [], 0.25)["objects"]
+    assert grown == {count: pytest.approx(0.25) for count in ("1", "2", "8")}, turns
+
+
 def test_a_vit_b_16_takes_the_published_operations():
     from open_clip.transformer import VisionTransformer
 
