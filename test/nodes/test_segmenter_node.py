@@ -73,13 +73,14 @@ class Bench:
         self.base = base
         self.points = self.node.create_publisher(PointCloud2, f"{base}/input/points", qos_profile_sensor_data)
         note = self.heard
-        self.node.create_subscription(
+        segments = self.node.create_subscription(
             PointCloud2, f"{base}/output/segments", note["segments"].append, qos_profile_sensor_data
         )
         self.node.create_subscription(DiagnosticArray, "/diagnostics", note["diagnostics"].append, 10)
         self.wait(self.points.get_subscription_count, "the node's subscription")
         self.wait(lambda: self.served._inputs and self.served._inputs[0].get_publisher_count(), "the node's input")
         self.wait(self.served._segments.get_subscription_count, "the peer's subscription")
+        self.wait(segments.get_publisher_count, "the peer's input")  # one side may know before the other
 
     def _run(self, make):
         context = Context()
