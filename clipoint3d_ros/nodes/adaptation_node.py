@@ -346,17 +346,14 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         self._paused = why
 
     def _on_pause(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        self._paused = "asked to" if request.data else ""
-        if not request.data:
-            self._keep_pause("")
         response.success = True
-        response.message = (
-            "nothing is learned until ~/pause is called with false"
-            if request.data
-            else f"learning goes on below the {self._limited}"
-            if self._limited
-            else "learning goes on"
-        )
+        if request.data:
+            self._paused = "asked to"
+            response.message = "nothing is learned until ~/pause is called with false"
+        else:
+            self._paused = ""
+            self._keep_pause("")
+            response.message = "learning goes on" + (f" below the {self._limited}" if self._limited else "")
         return response
 
     def _on_trigger(
@@ -392,9 +389,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
             except OSError as error:  # the next start may find what was learned
                 wrong = str(error)
         self._paused, self._versions.restart = "", None
-        self._succession.errand(
-            self._succession.give, wanted
-        )  # after a hand-over that may be under way; tried until it is done
+        self._succession.errand(self._succession.give, wanted)  # after a hand-over that may be under way
         return not wrong, wrong or "everything learned is forgotten; perception goes back to the frozen model"
 
     # What the node says of itself
@@ -486,17 +481,18 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
             self._suffer("log", "")
 
     def _work_failed(self, error: Exception) -> None:
-        if rclpy.ok(context=self.context):
-            self._trouble_count += 1
-            self._suffer("frames", f"nothing learned from a frame: {sentence(error)}")
+        self._failed("frames", f"nothing learned from a frame: {sentence(error)}")
 
     def _training_failed(self, error: Exception) -> None:
         """A step or a candidate failed: a trouble until a whole burst has gone well."""
+        if self._training is not None:
+            self._failed_until = self._training.gradient.steps + self._config.burst
+        self._failed("training", f"a training step came to nothing: {sentence(error)}")
+
+    def _failed(self, kind: str, said: str) -> None:
         if rclpy.ok(context=self.context):
             self._trouble_count += 1
-            if self._training is not None:
-                self._failed_until = self._training.gradient.steps + self._config.burst
-            self._suffer("training", f"a training step came to nothing: {sentence(error)}")
+            self._suffer(kind, said)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
