@@ -87,7 +87,9 @@ class Adapting(NamedTuple):
         """Keep why nothing may be learned or handed over, for the next start; "" ends it. OSError where it cannot."""
         if why:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._pause.write_text(why)
+            part = self._pause.with_suffix(".part")  # a kill leaves the file of before, or this one whole
+            part.write_text(why)
+            part.replace(self._pause)
         else:
             self._pause.unlink(missing_ok=True)
 
