@@ -54,6 +54,11 @@ def measured(points: np.ndarray) -> np.ndarray:
     return np.abs(points) < FURTHEST_M
 
 
+def all_measured(points: np.ndarray) -> bool:
+    """Whether a sensor can have measured every coordinate; of float arrays quicker than `measured`."""
+    return not points.size or bool(points.max() < FURTHEST_M and points.min() > -FURTHEST_M)  # no NaN is, either
+
+
 def doubtful_scale(name: str, size: Sequence[float] | np.ndarray) -> str:
     """A sentence where an object is so large that its unit is hardly the metre; else "".
 

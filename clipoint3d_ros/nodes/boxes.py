@@ -17,6 +17,8 @@ MARGIN_M = 1e-4
 # would otherwise turn with every frame's noise.
 WORTH_TURNING = 0.03
 SAMPLE = 256
+_COS, _SIN = (turn(np.deg2rad(np.arange(360))) for turn in (np.cos, np.sin))  # of whole degrees
+_COARSE, _FINE = np.arange(0, 90, 6), np.arange(-5, 6)  # degrees
 
 
 class Box(NamedTuple):
@@ -108,9 +110,9 @@ def upright_boxes(clouds: Sequence[np.ndarray], up: Sequence[float] | np.ndarray
         return []
     level = _level_axes(unit(up, "up"))
     evenly = np.arange(SAMPLE)
-    few = np.stack([cloud.take(evenly * len(cloud) // SAMPLE, axis=0) for cloud in clouds])
-    turns = _smallest_footprints((few - few[:, :1]) @ level[:, :2].astype(few.dtype))
-    return [_box_along(axes, cloud) for axes, cloud in zip(_turned(level, turns), clouds, strict=True)]
+    few = np.stack([cloud[evenly * len(cloud) // SAMPLE] for cloud in clouds], 1)
+    turns = np.deg2rad(_smallest_footprints((few - few[0]) @ level[:, :2].astype(few.dtype)))
+    return _boxes_along(_turned(level, turns), clouds)
 
 
 def _turned(level: np.ndarray, turns: np.ndarray) -> np.ndarray:
@@ -122,11 +124,16 @@ def _turned(level: np.ndarray, turns: np.ndarray) -> np.ndarray:
     return level @ about
 
 
-def _box_along(axes: np.ndarray, points: np.ndarray) -> Box:
-    """The box around (N, 3) points that has these axes (3, 3)."""
-    along = axes.T.astype(points.dtype) @ points.T  # an axis a row: minima run over memory
-    low, high = along.min(1).astype(np.float64), along.max(1).astype(np.float64)
-    return Box(axes @ ((low + high) / 2), axes, high - low)
+def _boxes_along(axes: np.ndarray, clouds: Sequence[np.ndarray]) -> list[Box]:
+    """The boxes around B clouds (N, 3) that have these axes (B, 3, 3)."""
+    rows = axes.swapaxes(1, 2).astype(clouds[0].dtype)
+    along = [
+        each @ cloud.T for each, cloud in zip(rows, clouds, strict=True)
+    ]  # an axis a row: extremes run over memory
+    low = np.array([each.min(1) for each in along], np.float64)
+    high = np.array([each.max(1) for each in along], np.float64)
+    centres = (axes @ ((low + high) / 2)[..., None])[..., 0]
+    return list(map(Box, centres, axes, high - low))
 
 
 def _level_axes(up: np.ndarray) -> np.ndarray:
@@ -134,25 +141,27 @@ def _level_axes(up: np.ndarray) -> np.ndarray:
     reference = np.array([1.0, 0, 0]) if abs(up[0]) < 0.9 else np.array([0, 1.0, 0])
     x = reference - up * (reference @ up)
     x /= np.linalg.norm(x)
-    return np.stack([x, np.cross(up, x), up], 1)
+    (a, b, c), (d, e, f) = up.tolist(), x.tolist()
+    return np.array([[d, b * f - c * e, a], [e, c * d - a * f, b], [f, a * e - b * d, c]])
 
 
 def _smallest_footprints(flat: np.ndarray) -> np.ndarray:
-    """(B,) the angles in [0, π/2) whose axis-aligned rectangles around (B, S, 2) points are smallest.
+    """(B,) the whole degrees in [0, 90) whose axis-aligned rectangles around (S, B, 2) points are smallest.
 
     First to six degrees, then to one around the best of these.
     """
-    coarse = np.arange(0, 90, 6)
-    areas = _footprints(flat, np.broadcast_to(coarse, (len(flat), len(coarse))))
-    near = coarse[areas.argmin(1), None] + np.arange(-5, 6)
-    fine = _footprints(flat, near)
+    areas = _footprints(flat, _COARSE)
+    best = _COARSE[areas.argmin(1)]
+    x, y, cos, sin = flat[..., 0], flat[..., 1], _COS[best].astype(flat.dtype), _SIN[best].astype(flat.dtype)
+    fine = _footprints(np.stack([x * cos + y * sin, y * cos - x * sin], -1), _FINE)
     worth = fine.min(1) < areas[:, 0] * (1 - WORTH_TURNING)
-    return np.deg2rad(np.where(worth, near[np.arange(len(near)), fine.argmin(1)] % 90, 0))
+    return np.where(worth, (best + _FINE[fine.argmin(1)]) % 90, 0)
 
 
 def _footprints(flat: np.ndarray, degrees: np.ndarray) -> np.ndarray:
-    """(B, A) areas of the rectangles around (B, S, 2) points whose sides are turned by degrees (B, A)."""
-    angles = np.deg2rad(np.concatenate([degrees, degrees + 90], 1)).astype(flat.dtype)
-    along = np.stack([np.cos(angles), np.sin(angles)], -1) @ flat.transpose(0, 2, 1)  # (B, 2A, S)
-    sides = along.max(-1) - along.min(-1)
-    return sides[:, : degrees.shape[1]] * sides[:, degrees.shape[1] :]
+    """(B, A) areas of the rectangles around (S, B, 2) points whose sides are turned by degrees (A,)."""
+    sides = np.concatenate([degrees, degrees + 90])
+    along = flat.reshape(-1, 2) @ np.stack([_COS[sides], _SIN[sides]]).astype(flat.dtype)
+    along = along.reshape(len(flat), -1)  # points first: extremes of all objects and directions at once
+    lengths = (along.max(0) - along.min(0)).reshape(flat.shape[1], 2, -1)
+    return lengths[:, 0] * lengths[:, 1]

@@ -11,16 +11,18 @@ import array
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from clipoint3d_ros.geometry.clouds import measured
+from clipoint3d_ros.geometry.clouds import all_measured, measured
 from clipoint3d_ros.nodes.boxes import Box, NamedBox, inside
 from clipoint3d_ros.nodes.layout import CODES, Field, Layout, Malformed, check_layout, listed
 
 INSTANCE_FIELDS = ("instance_id", "cluster_id", "label")
 FORMS = ("auto", "labelled", "object", "boxes")
+_ROWS = 8192  # that are fetched at once: some hundred kilobytes of a message
 
 
 class Segment(NamedTuple):
@@ -154,19 +156,25 @@ def _labelled(cloud: Any, config: SegmentConfig) -> list[Segment]:
     layout = check_layout(cloud, ("x", "y", "z", name))
     (labels,) = read_columns(cloud, layout, (name,))
     labels = np.ascontiguousarray(labels, labels.dtype.newbyteorder("="))
+    rows = np.flatnonzero(_numbered(labels, config.ignore_instances))
+    labels = labels.take(rows)  # without what is no object and pixels without return an object's runs are long
     starts, lengths = _runs(labels)
-    values = labels[starts]
-    kept = np.isfinite(values) if values.dtype.kind == "f" else np.ones(len(values), bool)
-    for ignored in config.ignore_instances:
-        kept &= values != ignored
-    chosen = np.flatnonzero(kept)
-    chosen = chosen[_ascending(values[chosen])]
-    starts, lengths, values = starts[chosen], lengths[chosen], values[chosen]
-    return _grouped(_gathered(cloud, layout, _ranges(starts, lengths)), lengths, values, name, config.max_segments)
+    order = _ascending(labels.take(starts))
+    starts, lengths = starts[order], lengths[order]
+    points = _gathered(cloud, layout, rows.take(_ranges(starts, lengths)))
+    return _grouped(points, lengths, labels.take(starts), name, config.max_segments)
+
+
+def _numbered(labels: np.ndarray, ignored: Sequence[int]) -> np.ndarray:
+    """Which of (N,) labels number an object: neither NaN nor ignored."""
+    others = [labels != each for each in ignored]
+    if labels.dtype.kind == "f":
+        others.append(np.isfinite(labels))
+    return functools.reduce(np.logical_and, others) if others else np.ones(len(labels), bool)
 
 
 def _runs(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where runs of equal labels start in (N,), and how long they are: a camera's objects come in few hundreds."""
+    """Where runs of equal labels start in (N,), and how long they are: a camera's objects have one or so a line."""
     ends = np.append(np.flatnonzero(labels[1:] != labels[:-1]) + 1, len(labels))[: len(labels)]
     starts = np.append(0, ends[:-1])[: len(ends)]
     return starts, ends - starts
@@ -184,34 +192,34 @@ def _ascending(labels: np.ndarray) -> np.ndarray:
 def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """The rows start, start + 1, … of all runs, one run after another."""
     before = np.cumsum(lengths) - lengths
-    return np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()))
+    rows = np.repeat(starts - before, lengths)
+    rows += np.arange(len(rows))
+    return rows
 
 
 def _gathered(cloud: Any, layout: Layout, rows: np.ndarray) -> np.ndarray:
-    """(len(rows), 3) float32 points of a cloud's rows, copied once, straight out of the message where they lie in it as
-    drivers lay them: x, y, z side by side as float32 of this machine, without gaps between rows."""
-    x, y, z = (layout.column(axis) for axis in "xyz")
-    side_by_side = (y.offset, z.offset) == (x.offset + 4, x.offset + 8)
-    native = all(layout.number(each) == np.dtype(np.float32) for each in (x, y, z))
-    if len(rows) and side_by_side and native and layout.row_step == layout.width * layout.point_step:
-        count, raw = layout.height * layout.width, _bytes(cloud.data)
-        points = np.ndarray((count,), "V12", buffer=raw.data, offset=x.offset, strides=(layout.point_step,))
-        return points[rows].view(np.float32).reshape(-1, 3)
-    points = np.empty((len(rows), 3), np.float32)
+    """(len(rows), 3) float32 points of a cloud's rows, copied once, straight out of the message.
+
+    Each axis lies by itself in memory (the array is the transpose of a contiguous one), so that extremes and products
+    with a box's axes run over memory. Some rows at a time: y and z are then fetched into the cache with x.
+    """
+    points = np.empty((3, len(rows)), np.float32)
+    columns = read_columns(cloud, layout, ("x", "y", "z"))
     with np.errstate(over="ignore", invalid="ignore"):  # a float64 beyond float32 is no measurement: it becomes Inf
-        for axis, column in enumerate(read_columns(cloud, layout, ("x", "y", "z"))):
-            points[:, axis] = column[rows]
-    return points
+        for first in range(0, len(rows), _ROWS):
+            some = slice(first, first + _ROWS)
+            for axis, column in zip(points, columns, strict=True):
+                axis[some] = column[rows[some]]
+    return points.T
 
 
 def _grouped(points: np.ndarray, lengths: np.ndarray, values: np.ndarray, name: str, limit: int) -> list[Segment]:
     """Segments of points that come in runs of `lengths` whose labels `values` ascend; points not finite are dropped."""
     first = np.flatnonzero(np.append(True, values[1:] != values[:-1])[: len(values)])  # runs that begin an object
     sizes = np.add.reduceat(lengths, first) if len(first) else lengths
-    finite = measured(points)
-    if not finite.all():
-        whole = finite.all(1)
-        points = points[whole]
+    if not all_measured(points):
+        whole = measured(points).all(1)
+        points = points.T.compress(whole, axis=1).T
         sizes = np.add.reduceat(whole, np.cumsum(sizes) - sizes, dtype=np.intp)
     seen = np.flatnonzero(sizes)
     if len(seen) > limit:
@@ -220,8 +228,9 @@ def _grouped(points: np.ndarray, lengths: np.ndarray, values: np.ndarray, name: 
             f"field '{name}' has {len(seen)} different values, more than max_segments {limit}: it does not look "
             "like object numbers; set 'instance_field' to the field that is",
         )
-    groups = np.split(points, np.cumsum(sizes[seen])[:-1]) if len(seen) else []
-    return [Segment(group, _name(values[first[i]])) for i, group in zip(seen, groups, strict=True)]
+    cuts = pairwise([0, *np.cumsum(sizes[seen]).tolist()])
+    names = map(_name, values[first[seen]].tolist())
+    return [Segment(points[start:end], name) for (start, end), name in zip(cuts, names, strict=True)]
 
 
 def _name(label: Any) -> str:

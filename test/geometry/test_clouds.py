@@ -9,12 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clipoint3d_ros.geometry.clouds import (
+    FURTHEST_M,
     CloudError,
+    all_measured,
     doubtful_scale,
     extents,
     farthest_points,
     finite_points,
     level,
+    measured,
     normalise,
     random_subset,
     resample,
@@ -31,6 +34,14 @@ def test_points_without_a_return_are_dropped():
     assert finite_points(cloud.reshape(1, 5, 3)).tolist() == kept.tolist()
     assert finite_points(np.zeros((0, 3))).shape == (0, 3)
     assert finite_points(np.array([[1e300, 0, 0]])).shape == (0, 3), "what float32 cannot hold is no measurement"
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -FURTHEST_M, FURTHEST_M, np.nan, np.inf, -np.inf, 3e38])
+def test_all_coordinates_are_measured_where_each_is(value):
+    points = np.ones((5, 3), np.float32)
+    points[3, 1] = value
+    assert all_measured(points) is bool(measured(points).all()) is (abs(value) < FURTHEST_M)
+    assert all_measured(points[:0])
 
 
 @pytest.mark.parametrize(

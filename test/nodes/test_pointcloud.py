@@ -6,6 +6,7 @@ import array
 import subprocess
 import sys
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -279,13 +280,19 @@ def test_objects_are_cut_out_of_a_camera_s_cloud_twice_as_quickly_as_by_sorting_
     assert ratio >= 2, f"only {ratio:.1f} times as quick"
 
 
-def test_points_of_a_plain_camera_cloud_are_copied_once(monkeypatch):
-    """Straight out of the message: no field of it is read on the way but the labels."""
-    read = []
-    original = pointcloud.read_columns
-    monkeypatch.setattr(pointcloud, "read_columns", lambda c, lay, names: read.append(names) or original(c, lay, names))
-    read_segments(camera_cloud())
-    assert read == [("instance_id",)]
+@pytest.mark.parametrize("bigendian", [False, True])
+def test_the_objects_points_are_copied_once(bigendian):
+    """Straight out of the message: beside the result only some rows of one axis are ever held."""
+    cloud = write_cloud(
+        dict(zip("xyz", np.random.default_rng(0).normal(size=(3, 200_000)), strict=True)), bigendian=bigendian
+    )
+    layout, rows = check_layout(cloud), np.arange(0, 200_000, 2)
+    tracemalloc.start()
+    points = pointcloud._gathered(cloud, layout, rows)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert points.nbytes == len(rows) * 12
+    assert most < points.nbytes + 100_000
 
 
 @pytest.mark.parametrize("shape", [(0,), (3, 0), (0, 5)])
