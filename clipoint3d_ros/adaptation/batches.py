@@ -12,8 +12,7 @@ from clipoint3d_ros.adaptation.clouds import Clouds
 from clipoint3d_ros.adaptation.config import TrainingConfig
 from clipoint3d_ros.geometry.augment import augment
 from clipoint3d_ros.geometry.clouds import extents, normalise
-from clipoint3d_ros.geometry.views import view_directions
-from clipoint3d_ros.pretraining.batches import choose_views
+from clipoint3d_ros.geometry.views import choose_views, view_directions
 from clipoint3d_ros.recognition.selection import facing_weights
 
 _STRIDE = 1_000_003  # between the generators of neighbouring seeds

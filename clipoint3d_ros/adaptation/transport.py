@@ -17,7 +17,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import ot
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -248,6 +247,8 @@ def _potentials(cost: Tensor, a: Tensor, b: Tensor, config: TransportConfig, sca
     epsilon = config.epsilon * scale
     log_a, log_b = _log(a), _log(b)
     if config.unbalanced is None:
+        import ot  # here, for it takes more than half a second, and learning on the robot is unbalanced
+
         tolerance = torch.finfo(cost.dtype).eps
         _, log = ot.bregman.sinkhorn_log(
             log_a.exp(), log_b.exp(), cost, epsilon, config.iterations, tolerance, log=True, warn=False

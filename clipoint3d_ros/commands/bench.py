@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from clipoint3d_ros.cli import UsageError
 from clipoint3d_ros.commands import bench_node
+from clipoint3d_ros.datasets.scenes import scene_names
 
 if TYPE_CHECKING:
     from clipoint3d_ros.clip.backbone import Backbone
@@ -60,6 +61,9 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--doubt must lie in [0, 1], but is {args.doubt}")
     if not 0 <= args.first_views <= 10:
         raise UsageError(f"--first-views must be 0 to 10, but is {args.first_views}")
+
+    if args.scenes:
+        scene_names(args.scenes, args.score_on)  # before minutes of measuring
 
     from tqdm import tqdm
 

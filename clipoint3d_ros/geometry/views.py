@@ -58,6 +58,25 @@ def view_directions() -> np.ndarray:
     return view_rotations()[:, 2, :]
 
 
+def choose_views(camera: Tensor, elevation: Tensor, count: int, rear: float, rng: torch.Generator) -> Tensor:
+    """Different views of each object by chance; of a camera's cloud mostly those that face the sensor.
+
+    Args:
+        camera: (B,) bool, seen by a sensor; complete clouds have no view that is likelier than another.
+        elevation: (B,) radians of the sensor above the object.
+        count: views of each.
+        rear: likelihood of a view that faces away, where 1 is that of one from where the sensor stands.
+
+    Returns:
+        (B, count) int64.
+    """
+    directions = torch.from_numpy(view_directions()).float()
+    towards = torch.stack([torch.zeros_like(elevation), elevation.sin(), elevation.cos()], 1)
+    facing = (towards @ directions.T).clamp_min(0) + rear
+    weights = torch.where(camera[:, None], facing, torch.ones_like(facing))
+    return torch.multinomial(weights, count, generator=rng)
+
+
 class DepthViews:
     """Renders clouds as depth views, many objects at once on the points' device.
 

@@ -7,7 +7,6 @@ the other, without a mesh, a renderer, or a label.
 from __future__ import annotations
 
 import numpy as np
-import open3d as o3d
 
 _RADIUS = 100.0  # of the sphere the points are flipped over, in the cloud's own radii: larger sees deeper into folds
 
@@ -30,6 +29,8 @@ def visible_points(points: np.ndarray, eye: np.ndarray) -> np.ndarray:
     radius = float(np.linalg.norm(points - points.mean(0), axis=1).max())
     if radius <= 0:
         return seen
+    import open3d as o3d  # here, for it takes a second and 100 MB, which a node spares that has its references already
+
     cloud = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(points))
     try:
         _, kept = cloud.hidden_point_removal(np.asarray(eye, np.float64), radius * _RADIUS)

@@ -18,7 +18,7 @@ from torch import Tensor
 from clipoint3d_ros.clip.descriptions import Descriptions
 from clipoint3d_ros.geometry.augment import augment
 from clipoint3d_ros.geometry.clouds import extents, normalise
-from clipoint3d_ros.geometry.views import view_directions
+from clipoint3d_ros.geometry.views import choose_views
 from clipoint3d_ros.pretraining.captions import class_caption, object_caption, size_phrase
 from clipoint3d_ros.pretraining.config import PretrainConfig
 from clipoint3d_ros.pretraining.corpus import Corpus
@@ -146,13 +146,3 @@ class Sampler:
             rows = pool[seen] if len(pool[seen]) else pool[not seen]
             chosen.append(rows[int(rng.integers(len(rows)))])
         return rng.permutation(chosen)
-
-
-def choose_views(camera: Tensor, elevation: Tensor, count: int, rear: float, rng: torch.Generator) -> Tensor:
-    """`count` different views of each object; of a camera's cloud mostly those that face the sensor, and others with
-    the likelihood `rear`."""
-    directions = torch.from_numpy(view_directions()).float()
-    towards = torch.stack([torch.zeros_like(elevation), elevation.sin(), elevation.cos()], 1)
-    facing = (towards @ directions.T).clamp_min(0) + rear
-    weights = torch.where(camera[:, None], facing, torch.ones_like(facing))
-    return torch.multinomial(weights, count, generator=rng)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from clipoint3d_ros.cli import main
-from clipoint3d_ros.evaluation.serving import objects
+from clipoint3d_ros.evaluation.serving import objects, timing
 
 
 @pytest.fixture
@@ -50,3 +50,9 @@ def test_random_weights_are_timed_against_the_published_inference(tmp_path, quic
 def test_words_that_do_not_fit_are_refused(words, code, quick_objects, capsys):
     assert main(["bench", *words]) == code
     assert capsys.readouterr().err.startswith("clipoint3d bench: ")
+
+
+def test_scenes_that_are_none_are_refused_before_anything_is_measured(capsys, monkeypatch):
+    monkeypatch.setattr(timing, "measure", lambda *_: pytest.fail("measured first"))
+    assert main(["bench", "--backbone", "ViT-small", "--scenes", "nowhere"]) == 1
+    assert "nowhere is no scene folder" in capsys.readouterr().err

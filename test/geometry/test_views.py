@@ -9,7 +9,15 @@ import torch
 from projection_oracle import plain_depth_views
 
 from clipoint3d_ros.geometry.clouds import normalise
-from clipoint3d_ros.geometry.views import FRONT_VIEW, TOP_VIEW, DepthViews, ViewConfig, view_directions, view_rotations
+from clipoint3d_ros.geometry.views import (
+    FRONT_VIEW,
+    TOP_VIEW,
+    DepthViews,
+    ViewConfig,
+    choose_views,
+    view_directions,
+    view_rotations,
+)
 
 REFERENCE = Path(__file__).parent / "reference" / "projection.npz"
 
@@ -161,3 +169,14 @@ def test_views_are_ten_times_quicker_than_the_plain_transcription():
 def test_views_on_a_gpu_equal_those_on_the_cpu():
     points = some_clouds(16, 1024)
     assert (DepthViews()(points.cuda()).cpu() - DepthViews()(points)).abs().max() <= 1e-4
+
+
+def test_views_of_a_sensors_clouds_mostly_face_it():
+    rng = torch.Generator().manual_seed(0)
+    camera = torch.tensor([True] * 500 + [False] * 500)
+    chosen = choose_views(camera, torch.full((1000,), 0.5), 2, 0.1, rng)
+    assert (chosen[:, 0] != chosen[:, 1]).all(), "two different ones"
+    directions = torch.from_numpy(view_directions()).float()
+    facing = (directions @ torch.tensor([0.0, np.sin(0.5), np.cos(0.5)]).float() > 0.2)[chosen]
+    assert facing[:500].float().mean() > facing[500:].float().mean() + 0.2
+    assert (chosen[:500] == FRONT_VIEW).float().mean() > (chosen[500:] == FRONT_VIEW).float().mean()

@@ -9,8 +9,7 @@ from corpora import corpus_of
 from small_model import SMALL
 
 from clipoint3d_ros.clip.descriptions import describe
-from clipoint3d_ros.geometry.views import FRONT_VIEW, view_directions
-from clipoint3d_ros.pretraining.batches import Material, Sampler, batches, choose_views
+from clipoint3d_ros.pretraining.batches import Material, Sampler, batches
 from clipoint3d_ros.pretraining.captions import every_text
 from clipoint3d_ros.pretraining.config import CorpusConfig, PretrainConfig, TrainingConfig
 from clipoint3d_ros.pretraining.distributed import Peers
@@ -68,14 +67,3 @@ def test_frequent_classes_are_drawn_more_often_and_complete_clouds_in_their_shar
     assert share[1] == pytest.approx(0.5 + 0.5 / 4, abs=0.02)
     assert share[[0, 2, 3]] == pytest.approx(0.5 / 4, abs=0.02)
     assert (~corpus.camera[rows]).mean() == pytest.approx(0.25, abs=0.03)
-
-
-def test_views_of_a_sensors_clouds_mostly_face_it():
-    rng = torch.Generator().manual_seed(0)
-    camera = torch.tensor([True] * 500 + [False] * 500)
-    chosen = choose_views(camera, torch.full((1000,), 0.5), 2, 0.1, rng)
-    assert (chosen[:, 0] != chosen[:, 1]).all(), "two different ones"
-    directions = torch.from_numpy(view_directions()).float()
-    facing = (directions @ torch.tensor([0.0, np.sin(0.5), np.cos(0.5)]).float() > 0.2)[chosen]
-    assert facing[:500].float().mean() > facing[500:].float().mean() + 0.2
-    assert (chosen[:500] == FRONT_VIEW).float().mean() > (chosen[500:] == FRONT_VIEW).float().mean()
