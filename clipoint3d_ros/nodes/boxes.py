@@ -109,8 +109,8 @@ def upright_boxes(clouds: Sequence[np.ndarray], up: Sequence[float] | np.ndarray
     if not clouds:
         return []
     level = _level_axes(unit(up, "up"))
-    evenly = np.arange(SAMPLE)
-    few = np.stack([cloud[evenly * len(cloud) // SAMPLE] for cloud in clouds], 1)
+    evenly = np.array([len(cloud) for cloud in clouds])[:, None] * np.arange(SAMPLE) // SAMPLE
+    few = np.stack([cloud.T.take(rows, 1) for cloud, rows in zip(clouds, evenly, strict=True)]).transpose(2, 0, 1)
     turns = np.deg2rad(_smallest_footprints((few - few[0]) @ level[:, :2].astype(few.dtype)))
     return _boxes_along(_turned(level, turns), clouds)
 
@@ -126,12 +126,11 @@ def _turned(level: np.ndarray, turns: np.ndarray) -> np.ndarray:
 
 def _boxes_along(axes: np.ndarray, clouds: Sequence[np.ndarray]) -> list[Box]:
     """The boxes around B clouds (N, 3) that have these axes (B, 3, 3)."""
-    rows = axes.swapaxes(1, 2).astype(clouds[0].dtype)
-    along = [
-        each @ cloud.T for each, cloud in zip(rows, clouds, strict=True)
-    ]  # an axis a row: extremes run over memory
-    low = np.array([each.min(1) for each in along], np.float64)
-    high = np.array([each.max(1) for each in along], np.float64)
+    cuts = np.cumsum([0, *map(len, clouds)])
+    along = np.empty((3, cuts[-1]), clouds[0].dtype)  # an axis a row: extremes run over memory
+    for turn, cloud, start, end in zip(axes.astype(along.dtype), clouds, cuts[:-1], cuts[1:], strict=True):
+        np.matmul(turn.T, cloud.T, out=along[:, start:end])
+    low, high = (most.reduceat(along, cuts[:-1], 1).T.astype(np.float64) for most in (np.minimum, np.maximum))
     centres = (axes @ ((low + high) / 2)[..., None])[..., 0]
     return list(map(Box, centres, axes, high - low))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import array
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import Point, Pose, PoseWithCovariance, Quaternion, Vector3
@@ -22,10 +22,6 @@ from clipoint3d_ros.nodes.boxes import Box, upright_boxes
 from clipoint3d_ros.nodes.pointcloud import Segment
 from clipoint3d_ros.nodes.rotations import quaternion
 from clipoint3d_ros.recognition.recognition import Recognition
-
-Message = TypeVar("Message")
-_PLACE, _POSE, _BOX = Pose(), PoseWithCovariance(), BoundingBox3D()
-_RESULT, _DETECTION = ObjectHypothesisWithPose(), Detection3D()
 
 
 def segment_boxes(segments: Sequence[Segment], up: np.ndarray) -> list[Box]:
@@ -52,32 +48,33 @@ def detection_array(
 
 
 def _detection(header: Any, name: str, box: Box, hypotheses: Sequence[tuple[str, float]]) -> Detection3D:
-    pose = box_pose(box)
-    x, y, z = map(_m, box.size.tolist())
-    size = Vector3(x=x, y=y, z=z)
-    shared = _filled(_POSE, pose=pose)  # by all hypotheses
+    pose, (x, y, z) = box_pose(box), box_size(box)
     results = [
-        _filled(_RESULT, hypothesis=ObjectHypothesis(class_id=label, score=_share(score)), pose=shared)
+        ObjectHypothesisWithPose(
+            hypothesis=ObjectHypothesis(class_id=label, score=share(score)), pose=PoseWithCovariance(pose=pose)
+        )
         for label, score in hypotheses
     ]
-    return _filled(_DETECTION, header=header, results=results, bbox=_filled(_BOX, center=pose, size=size), id=name)
-
-
-def _filled(empty: Message, **fields: Any) -> Message:
-    """A copy of an empty message with some fields set; its constructor would make, and drop, all that it holds."""
-    message = empty.__class__.__new__(empty.__class__)
-    for name in empty.__slots__:  # type: ignore[attr-defined]
-        setattr(message, name, getattr(empty, name))
-    for name, value in fields.items():
-        setattr(message, name, value)
-    return message
+    bbox = BoundingBox3D(center=pose, size=Vector3(x=x, y=y, z=z))
+    return Detection3D(header=header, results=results, bbox=bbox, id=name)
 
 
 def box_pose(box: Box) -> Pose:
     """A box's centre and axes as geometry_msgs/Pose."""
     x, y, z = box.centre.tolist()
     i, j, k, w = quaternion(box.axes)
-    return _filled(_PLACE, position=Point(x=x, y=y, z=z), orientation=Quaternion(x=i, y=j, z=k, w=w))
+    return Pose(position=Point(x=x, y=y, z=z), orientation=Quaternion(x=i, y=j, z=k, w=w))
+
+
+def box_size(box: Box) -> tuple[float, float, float]:
+    """A box's size as published: one flat side still has three sizes above zero, which RViz and planners need."""
+    x, y, z = (max(length, 1e-3) for length in box.size.tolist())
+    return x, y, z
+
+
+def share(score: float) -> float:
+    """A score as published, in [0, 1] whatever rounding did."""
+    return min(max(float(score), 0.0), 1.0)
 
 
 def vision_info(stamp: Any, method: str, location: str, version: int) -> VisionInfo:
@@ -106,12 +103,3 @@ def _image(header: Any, height: int, width: int, encoding: str, step: int, pixel
     content.frombytes(pixels.tobytes())
     message.data = content
     return message
-
-
-def _m(length: float) -> float:
-    """A box of one flat side still has three sizes above zero, which RViz and planners need."""
-    return max(length, 1e-3)
-
-
-def _share(score: float) -> float:
-    return min(max(float(score), 0.0), 1.0)

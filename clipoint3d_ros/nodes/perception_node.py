@@ -27,7 +27,7 @@ from visualization_msgs.msg import MarkerArray
 from clipoint3d_ros.geometry.clouds import doubtful_scale
 from clipoint3d_ros.nodes.boxes import Box, read_boxes
 from clipoint3d_ros.nodes.cloud_node import CloudNode
-from clipoint3d_ros.nodes.detections import detection_array, features_image, picture_image, segment_boxes, vision_info
+from clipoint3d_ros.nodes.detections import features_image, picture_image, segment_boxes, vision_info
 from clipoint3d_ros.nodes.diagnostics import STAGES
 from clipoint3d_ros.nodes.evidence import COLUMNS, evidence_rows
 from clipoint3d_ros.nodes.frames import Standpoint, standpoint
@@ -40,6 +40,7 @@ from clipoint3d_ros.nodes.pointcloud import Segment, read_segments
 from clipoint3d_ros.nodes.program import leave, run
 from clipoint3d_ros.nodes.stamps import Frame, Pairs, nanoseconds
 from clipoint3d_ros.nodes.transforms import fitting
+from clipoint3d_ros.nodes.wire import detection_writer
 from clipoint3d_ros.recognition.classifier import Classifier
 from clipoint3d_ros.recognition.recognition import Recognition
 from clipoint3d_ros.recognition.still import StillObjects
@@ -185,10 +186,10 @@ class PerceptionNode(CloudNode[PerceptionConfig]):
         self._doubt_scale(segments, boxes)
         if self._frozen.get_subscription_count():
             frozen = [answer.frozen or answer for answer in recognitions]
-            self._frozen.publish(detection_array(header, segments, boxes, frozen, config.top_k))
+            self._frozen.publish(self._written(header, segments, boxes, frozen, config.top_k))
         if self._markers.get_subscription_count():
             self._markers.publish(marker_array(header, boxes, recognitions, stand.up))
-        self._detections.publish(detection_array(header, segments, boxes, recognitions, config.top_k))
+        self._detections.publish(self._written(header, segments, boxes, recognitions, config.top_k))
 
     def _doubt_scale(self, segments: Sequence[Segment], boxes: Sequence[Box]) -> None:
         for segment, box in zip(segments, boxes, strict=True):
@@ -273,6 +274,7 @@ class PerceptionNode(CloudNode[PerceptionConfig]):
 
     def _create_outputs(self) -> None:
         make = partial(self._make_publisher, managed=True)
+        self._written = detection_writer()
         self._detections = make(Detection3DArray, "~/output/detections", RELIABLE)
         self._frozen = make(Detection3DArray, "~/output/frozen_detections", RELIABLE)
         self._features = make(Image, "~/output/features", RELIABLE)

@@ -105,7 +105,7 @@ def label_field(cloud: Any, config: SegmentConfig = SegmentConfig()) -> str | No
 def all_points(cloud: Any) -> np.ndarray:
     """(height·width, 3) float32 metres, row by row, NaN or Inf where nothing came back; Malformed as `check_layout`."""
     layout = check_layout(cloud)
-    return _gathered(cloud, layout, np.arange(layout.height * layout.width))
+    return _gathered(read_columns(cloud, layout, ("x", "y", "z")), np.arange(layout.height * layout.width))
 
 
 def read_columns(cloud: Any, layout: Layout, names: Sequence[str]) -> list[np.ndarray]:
@@ -154,23 +154,25 @@ def _labelled(cloud: Any, config: SegmentConfig) -> list[Segment]:
             "set 'instance_field' or publish one cloud per object",
         )
     layout = check_layout(cloud, ("x", "y", "z", name))
-    (labels,) = read_columns(cloud, layout, (name,))
+    *xyz, labels = read_columns(cloud, layout, ("x", "y", "z", name))
     labels = np.ascontiguousarray(labels, labels.dtype.newbyteorder("="))
     rows = np.flatnonzero(_numbered(labels, config.ignore_instances))
     labels = labels.take(rows)  # without what is no object and pixels without return an object's runs are long
     starts, lengths = _runs(labels)
     order = _ascending(labels.take(starts))
     starts, lengths = starts[order], lengths[order]
-    points = _gathered(cloud, layout, rows.take(_ranges(starts, lengths)))
+    points = _gathered(xyz, rows.take(_ranges(starts, lengths)))
     return _grouped(points, lengths, labels.take(starts), name, config.max_segments)
 
 
 def _numbered(labels: np.ndarray, ignored: Sequence[int]) -> np.ndarray:
     """Which of (N,) labels number an object: neither NaN nor ignored."""
-    others = [labels != each for each in ignored]
-    if labels.dtype.kind == "f":
-        others.append(np.isfinite(labels))
-    return functools.reduce(np.logical_and, others) if others else np.ones(len(labels), bool)
+    if labels.dtype.kind == "u" and set(ignored) == set(range(len(ignored))):
+        return labels >= len(ignored)  # the usual 0 and 1, at once
+    kept = np.isfinite(labels) if labels.dtype.kind == "f" else np.ones(len(labels), bool)
+    for each in ignored:
+        kept &= labels != each
+    return kept
 
 
 def _runs(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -197,18 +199,17 @@ def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return rows
 
 
-def _gathered(cloud: Any, layout: Layout, rows: np.ndarray) -> np.ndarray:
-    """(len(rows), 3) float32 points of a cloud's rows, copied once, straight out of the message.
+def _gathered(xyz: Sequence[np.ndarray], rows: np.ndarray) -> np.ndarray:
+    """(len(rows), 3) float32 points of some rows of a cloud's columns, copied once, straight out of the message.
 
     Each axis lies by itself in memory (the array is the transpose of a contiguous one), so that extremes and products
     with a box's axes run over memory. Some rows at a time: y and z are then fetched into the cache with x.
     """
     points = np.empty((3, len(rows)), np.float32)
-    columns = read_columns(cloud, layout, ("x", "y", "z"))
     with np.errstate(over="ignore", invalid="ignore"):  # a float64 beyond float32 is no measurement: it becomes Inf
         for first in range(0, len(rows), _ROWS):
             some = slice(first, first + _ROWS)
-            for axis, column in zip(points, columns, strict=True):
+            for axis, column in zip(points, xyz, strict=True):
                 axis[some] = column[rows[some]]
     return points.T
 
@@ -219,7 +220,7 @@ def _grouped(points: np.ndarray, lengths: np.ndarray, values: np.ndarray, name: 
     sizes = np.add.reduceat(lengths, first) if len(first) else lengths
     if not all_measured(points):
         whole = measured(points).all(1)
-        points = points.T.compress(whole, axis=1).T
+        points = points.T.compress(whole, 1).T
         sizes = np.add.reduceat(whole, np.cumsum(sizes) - sizes, dtype=np.intp)
     seen = np.flatnonzero(sizes)
     if len(seen) > limit:
@@ -244,12 +245,11 @@ def _points(cloud: Any) -> np.ndarray:
 
 
 def _finite(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """(M, 3) float32 of the finite rows."""
-    points = np.empty((len(x), 3), np.float32)
+    """(M, 3) float32 of the finite rows, laid out as `_gathered`'s."""
+    points = np.empty((3, len(x)), np.float32)
     with np.errstate(over="ignore", invalid="ignore"):  # as in `_gathered`
-        points[:, 0], points[:, 1], points[:, 2] = x, y, z
-    finite = measured(points)
-    return points if finite.all() else points[finite.all(1)]
+        points[0], points[1], points[2] = x, y, z
+    return points.T if all_measured(points) else points.compress(measured(points).all(0), 1).T
 
 
 def _column(raw: np.ndarray, layout: Layout, field: Field) -> np.ndarray:

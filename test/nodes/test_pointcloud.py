@@ -286,9 +286,9 @@ def test_the_objects_points_are_copied_once(bigendian):
     cloud = write_cloud(
         dict(zip("xyz", np.random.default_rng(0).normal(size=(3, 200_000)), strict=True)), bigendian=bigendian
     )
-    layout, rows = check_layout(cloud), np.arange(0, 200_000, 2)
+    xyz, rows = read_columns(cloud, check_layout(cloud), "xyz"), np.arange(0, 200_000, 2)
     tracemalloc.start()
-    points = pointcloud._gathered(cloud, layout, rows)
+    points = pointcloud._gathered(xyz, rows)
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert points.nbytes == len(rows) * 12
