@@ -70,6 +70,31 @@ run("ends", [lambda: Node(broken)], [])
 """
 
 
+FROZEN = """
+import gc
+import rclpy.node
+from clipoint3d_ros.nodes.program import run
+
+class Node(rclpy.node.Node):
+    def __init__(self):
+        super().__init__("frozen")
+        self.create_timer(0.01, self.tell)
+    def tell(self):
+        print(gc.get_freeze_count() > len(gc.get_objects()))
+        raise KeyboardInterrupt
+    def close(self):
+        pass
+
+run("frozen", [Node], [])
+"""
+
+
+@pytest.mark.ros
+def test_the_collector_spares_what_was_there_before_the_first_frame():
+    done = subprocess.run([sys.executable, "-c", FROZEN], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "True\n", done.stderr
+
+
 @pytest.mark.ros
 def test_a_context_that_a_signal_took_away_is_an_end_and_no_fault():
     done = subprocess.run([sys.executable, "-c", ENDED_BETWEEN_WAITS], capture_output=True, text=True, timeout=120)
