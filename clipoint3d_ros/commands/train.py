@@ -93,9 +93,9 @@ def run(args: argparse.Namespace) -> int:
     config = recipe.training
     classes = read_classes(given_classes(args.classes))
     peers, device = join(torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu")))
+    backbone = load_backbone(args.backbone, args.pretrained, device, patches=args.patches)
     target = read_domain(args.target, classes, count=0, seed=config.seed) if args.target else None
     source = read_domain(args.source, classes, count=config.shots + config.probe, seed=config.seed)
-    backbone = load_backbone(args.backbone, args.pretrained, device, patches=args.patches)
     material = prepare(source, target, recipe)
     if peers.first:
         _tell(material, target)

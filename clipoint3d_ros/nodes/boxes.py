@@ -127,7 +127,7 @@ def _turned(level: np.ndarray, turns: np.ndarray) -> np.ndarray:
 def _boxes_along(axes: np.ndarray, clouds: Sequence[np.ndarray]) -> list[Box]:
     """The boxes around B clouds (N, 3) that have these axes (B, 3, 3)."""
     cuts = np.cumsum([0, *map(len, clouds)])
-    along = np.empty((3, cuts[-1]), clouds[0].dtype)  # an axis a row: extremes run over memory
+    along = np.empty((3, cuts[-1]), np.result_type(np.float32, *clouds))  # an axis a row: extremes run over memory
     for turn, cloud, start, end in zip(axes.astype(along.dtype), clouds, cuts[:-1], cuts[1:], strict=True):
         np.matmul(turn.T, cloud.T, out=along[:, start:end])
     low, high = (most.reduceat(along, cuts[:-1], 1).T.astype(np.float64) for most in (np.minimum, np.maximum))

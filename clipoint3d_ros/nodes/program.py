@@ -44,7 +44,7 @@ def run(name: str, makers: Sequence[Callable[[], Any]], arguments: Sequence[str]
             executor.add_node(node)
             running.append((node, executor))
         forward_warnings(running[0][0].get_logger())
-        gc.freeze()  # torch's half a million objects: walking through them would hold frames up for 0.1 to 0.3 s
+        gc.freeze()  # what was imported, half a million objects: walking through them held frames up for 0.1 to 0.3 s
         for _, executor in running[1:]:
             threading.Thread(target=_spin, args=(executor,), daemon=True).start()
         running[0][1].spin()

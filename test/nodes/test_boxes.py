@@ -66,6 +66,14 @@ def test_boxes_do_not_depend_on_neighbours():
     assert upright_boxes([]) == []
 
 
+def test_a_box_is_as_exact_as_its_points_whatever_its_neighbours_are():
+    """A float64 cloud far away beside a float32 one, and whole numbers."""
+    far = block(SIDES, (1e6, 0, 0))
+    for others in (block(SIDES).astype(np.float32), np.arange(9).reshape(3, 3)):
+        _, beside = upright_boxes([others, far])
+        np.testing.assert_allclose(beside.size, upright_box(far).size, atol=1e-8)
+
+
 def test_one_point_has_a_box_and_none_has_none():
     np.testing.assert_array_equal(upright_box(np.ones((1, 3))).size, 0)
     with pytest.raises(ValueError, match="no points"):

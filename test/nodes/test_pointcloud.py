@@ -295,6 +295,12 @@ def test_the_objects_points_are_copied_once(bigendian):
     assert most < points.nbytes + 100_000
 
 
+def test_objects_are_parts_of_what_was_copied():
+    first, *others = read_segments(camera_cloud())
+    assert others
+    assert all(each.points.base is first.points.base is not None for each in others)
+
+
 @pytest.mark.parametrize("shape", [(0,), (3, 0), (0, 5)])
 def test_a_cloud_without_points_may_have_long_rows(shape):
     cloud = write_cloud({name: np.zeros(shape, np.float32) for name in "xyz"}, row_step=100, point_step=20)

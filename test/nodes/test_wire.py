@@ -61,11 +61,28 @@ def test_one_too_few_is_refused():
         detection_bytes(Header(), [Segment(NOTHING, "1")], [], [], 3)
 
 
-def test_they_are_used_where_they_agree_with_the_installation_and_only_there(monkeypatch):
-    assert detection_writer() is detection_bytes
-    monkeypatch.setattr(wire, "serialize_message", lambda message: serialize_message(message) + b"\0")
+@pytest.fixture
+def tried_anew():
     detection_writer.cache_clear()
-    try:
-        assert detection_writer() is detection_array
-    finally:
-        detection_writer.cache_clear()
+    yield
+    detection_writer.cache_clear()
+
+
+def unreadable(content, kind):
+    raise RuntimeError("failed to deserialize ROS message")
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("serialize_message", lambda message: serialize_message(message) + b"\0"),
+        ("deserialize_message", lambda content, kind: kind()),
+        ("deserialize_message", unreadable),
+    ],
+    ids=["longer", "read as another", "not read"],
+)
+def test_where_the_installation_does_not_agree_messages_are_made_as_ever(name, other, tried_anew, monkeypatch):
+    assert detection_writer() is detection_bytes
+    detection_writer.cache_clear()
+    monkeypatch.setattr(wire, name, other)
+    assert detection_writer() is detection_array
