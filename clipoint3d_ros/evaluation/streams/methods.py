@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from clipoint3d_ros.evaluation.streams import ours
+from clipoint3d_ros.evaluation.streams import gradient_alone, ours
 from clipoint3d_ros.evaluation.streams.online import Online, Setting
 from clipoint3d_ros.evaluation.streams.peers.frozen import Frozen, FrozenConfig
 from clipoint3d_ros.evaluation.streams.peers.offline import Offline, OfflineConfig
@@ -138,6 +138,22 @@ METHODS: tuple[Method, ...] = (
         ours.Statistics,
         ours.StatisticsConfig(),
         uses=_TIER_1,
+    ),
+    Method(
+        "ours: gradient alone",
+        "tier 2 without class statistics: words through the trained network, once the guard lets one pass",
+        gradient_alone.GradientAlone,
+        ours.GradientConfig(),
+        gradient=True,
+        uses=(ours.__name__, *_TIER_1, *_TIER_2),
+    ),
+    Method(
+        "ours: gradient unguarded",
+        "the same with every candidate going live, to tell what the guard keeps away",
+        gradient_alone.GradientAlone,
+        gradient_alone.UnguardedConfig(),
+        gradient=True,
+        uses=(ours.__name__, *_TIER_1, *_TIER_2),
     ),
     Method(
         "ours: both tiers",

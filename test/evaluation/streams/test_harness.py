@@ -225,6 +225,7 @@ def test_settings_that_do_not_fit_are_refused_in_words(tmp_path):
 def test_a_run_depends_on_the_code_that_made_it(monkeypatch):
     told = {method.name: method.source() for method in METHODS}
     assert told.pop("ours: anchor alone") == told["ours: statistics"], "one code, whose runs are told apart by name"
+    assert told.pop("ours: gradient unguarded") == told["ours: gradient alone"]
     assert len(set(told.values())) == len(told)
     tent = find_methods("TENT")[-1]
     assert replace(tent, uses=()).source() != tent.source(), "the tower's code counts too"

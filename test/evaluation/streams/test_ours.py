@@ -6,22 +6,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from streams_made import Toy
+from streams_made import Toy, Training, toy_reference
 
 from clipoint3d_ros.adaptation.companion import CompanionConfig
-from clipoint3d_ros.adaptation.probing import Probe
-from clipoint3d_ros.adaptation.reference import Reference
-from clipoint3d_ros.adaptation.statistics import gather, weighed
 from clipoint3d_ros.evaluation.streams import ours
 from clipoint3d_ros.evaluation.streams.peers.frozen import Frozen, FrozenConfig
-
-
-def source(toy, count, seed):
-    """Features of labelled objects that are like the robot's; each class as often."""
-    labels = np.arange(count) % 3
-    toy = Toy(seed)
-    features = torch.from_numpy(np.stack([toy.seen(label).features.mean(0) for label in labels]))
-    return features, torch.from_numpy(labels)
 
 
 @pytest.fixture
@@ -29,11 +18,7 @@ def toy(monkeypatch):
     toy = Toy()
     words = toy.setting.classifier
     words.backbone = SimpleNamespace(scale=words.scale, temperature=1.0)
-    (learned, labels), (held, truth) = source(toy, 120, 1), source(toy, 60, 2)
-    logits = words.scale * held @ words.text.T
-    reference = Reference(
-        weighed(gather(learned, labels, 3), logits, held, truth), True, Probe(logits, held, truth), 1.0
-    )
+    reference = toy_reference(toy)
     monkeypatch.setattr(ours, "_reference", lambda setting, config, given: reference)
     return toy
 
@@ -75,30 +60,6 @@ def test_what_learning_takes_is_told_apart_from_answering(toy):
     for seen in stream[11:]:
         online.answer(seen)
     assert 0 < first < online.learning_s
-
-
-class Training:
-    """A training that never gains anything."""
-
-    def __init__(self, companion):
-        self.companion, self.steps, self.calls = companion, 0, []
-
-    def learn(self, sightings, logits):
-        assert logits.shape == (len(sightings), 3)
-        self.steps += 1
-
-    def candidate(self):
-        self.calls.append("candidate")
-        return SimpleNamespace(served=None, reference=self.companion.reference, text=self.companion.text)
-
-    def features(self, served, sightings):
-        return torch.from_numpy(np.stack([sighting.feature for sighting in sightings]))
-
-    def fall_back(self):
-        self.calls.append("fall_back")
-
-    def restart(self):
-        self.calls.append("restart")
 
 
 @pytest.mark.parametrize("helpful", [True, False])
