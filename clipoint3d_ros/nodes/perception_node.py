@@ -218,7 +218,7 @@ class PerceptionNode(CloudNode[PerceptionConfig]):
         stand: Standpoint,
     ) -> None:
         if self._objects.get_subscription_count():
-            points = classifier.metric_points(projection).flatten(1).float().cpu().numpy()
+            points = projection.metric_points().flatten(1).float().cpu().numpy()
             self._objects.publish(features_image(header, points))
         if self._evidence.get_subscription_count():
             agreement = classifier.agreement(projection, features).float().cpu().numpy()

@@ -27,16 +27,15 @@ from clipoint3d_ros.clip.bundle import Adapter, ClassStatistics, load_bundle, re
 from clipoint3d_ros.clip.descriptions import Descriptions, read_classes
 from clipoint3d_ros.clip.network import Network
 from clipoint3d_ros.clip.text import class_features, class_prompts
-from clipoint3d_ros.geometry.clouds import CloudError, Vector, extents, finite_points, level, normalise, resample
-from clipoint3d_ros.geometry.views import DepthViews, view_directions
+from clipoint3d_ros.geometry.clouds import Vector
 from clipoint3d_ros.recognition.config import ClassifierConfig, thresholds
 from clipoint3d_ros.recognition.engine import engine_for, weights_mark
 from clipoint3d_ros.recognition.familiarity import familiarity
 from clipoint3d_ros.recognition.on_demand import first_views, in_doubt
 from clipoint3d_ros.recognition.onnx_tower import served_by
-from clipoint3d_ros.recognition.projection import Projection
+from clipoint3d_ros.recognition.projection import Projection, Projector
 from clipoint3d_ros.recognition.recognition import UNKNOWN, Recognition
-from clipoint3d_ros.recognition.selection import facing_weights, keep_certain
+from clipoint3d_ros.recognition.selection import keep_certain
 from clipoint3d_ros.recognition.statistics import for_classes, fused_head
 
 # What adapters make of class lists, encoded once; a network whose weights have changed since says it anew.
@@ -71,8 +70,7 @@ class Classifier:
         self._head: tuple[Tensor, Tensor] | None = None
         if self.statistics is not None:
             self._head = fused_head(self.text, backbone.scale * backbone.temperature, self.statistics)
-        self._views = DepthViews(size=backbone.preprocessing.size)
-        self._directions = torch.from_numpy(view_directions()).float()
+        self._projector = Projector(self.config, backbone.preprocessing.size, backbone.device)
         if adapter is None or not self.shares_tower:  # a tower of another runtime is made now, not by the first frame
             network = None if adapter is None else adapter.network
             served_by(network.backbone if network else backbone, self.config.runtime, network.tokens if network else 0)
@@ -184,41 +182,13 @@ class Classifier:
         self, clouds: Sequence[np.ndarray], up: Vector = (0, 0, 1), viewpoint: Vector | None = None
     ) -> Projection:
         """First stage: clouds as weighted depth views. Arguments and errors as in `classify`."""
-        levelled, towards, enough = self._level(clouds, up, viewpoint)
-        points = resample(levelled, self.config.points, self.config.resampling, self.device)
-        chosen, weights, facing = self._choose(torch.from_numpy(towards))
-        chosen, weights = chosen.to(self.device), weights.to(self.device)
-        normalised = normalise(points)
-        images = self._views(normalised, chosen)
-        usable = torch.tensor(enough, dtype=torch.bool, device=self.device)
-        return Projection(images, chosen, weights, normalised, extents(points), usable, facing)
+        return self._projector(clouds, up, viewpoint)
 
     def view_weights(
         self, clouds: Sequence[np.ndarray], up: Vector = (0, 0, 1), viewpoint: Vector | None = None
     ) -> Tensor:
         """(B, 10) float32: how much each of the ten views would count before any is rendered; rows sum to 1."""
-        _, towards, _ = self._level(clouds, up, viewpoint)
-        chosen, weights, _ = self._choose(torch.from_numpy(towards))
-        return torch.zeros(len(clouds), len(self._directions)).scatter_(1, chosen, weights)
-
-    def _level(
-        self, clouds: Sequence[np.ndarray], up: Vector, viewpoint: Vector | None
-    ) -> tuple[list[np.ndarray], np.ndarray, list[bool]]:
-        """Clouds y up with the sensor's azimuth at +z, unit vectors (B, 3) to the sensor in that frame (zero where it
-        is not known), and which clouds have enough points; one that has not becomes a single point."""
-        finite = [finite_points(cloud) for cloud in clouds]
-        enough = [len(cloud) >= self.config.min_points for cloud in finite]
-        eyes = _viewpoints(viewpoint, len(finite))
-        levelled, towards = [], np.zeros((len(finite), 3), np.float32)
-        for i, cloud in enumerate(finite):
-            direction = None if eyes is None or not enough[i] else eyes[i] - cloud.mean(0, dtype=np.float64)
-            if direction is not None and np.linalg.norm(direction) < 1e-6:
-                direction = None  # the sensor inside the object says nothing of its side
-            rotation = level(up, direction)
-            if direction is not None:
-                towards[i] = rotation @ (direction / np.linalg.norm(direction))
-            levelled.append((cloud @ rotation.T).astype(np.float32) if enough[i] else np.zeros((1, 3), np.float32))
-        return levelled, towards, enough
+        return self._projector.view_weights(clouds, up, viewpoint)
 
     @torch.inference_mode()
     def encode(self, projection: Projection, known: Tensor | None = None) -> Tensor:
@@ -336,12 +306,6 @@ class Classifier:
         _, weights = self._judge(projection, features)
         return (features * weights[..., None]).sum(1)
 
-    def metric_points(self, projection: Projection) -> Tensor:
-        """(B, N, 3) float32 metres: the objects as projected, levelled with y up and the sensor's azimuth at +z, before
-        they were made to fit the unit sphere; NaN where the unit is not known."""
-        size = extents(projection.points).amax(1).clamp_min(1e-9)
-        return projection.points * (projection.extents.amax(1) / size)[:, None, None]
-
     @torch.inference_mode()
     def agreement(self, projection: Projection, features: Tensor) -> Tensor:
         """(B,) in [0, 1]: the weight of the selected views that name the same class as all of them together."""
@@ -427,36 +391,9 @@ class Classifier:
         logit = self.backbone.unknown_logit
         return None if logit is None else logit * self.backbone.temperature / self.temperature
 
-    def _choose(self, towards: Tensor) -> tuple[Tensor, Tensor, bool]:
-        """Views (B, K), their weights (B, K), and whether these face a sensor.
-
-        `towards` (B, 3) are the directions to the sensor, zero where it is not known: such an object among others
-        counts all its views evenly.
-        """
-        batch, count = len(towards), len(self._directions)
-        even = torch.full((batch, count), 1 / count)
-        known = towards.norm(dim=-1) > 0.5
-        if self.config.selection in ("entropy", "all") or not bool(known.any()):
-            return torch.arange(count).expand(batch, -1), even, False
-        facing = torch.where(known[:, None], facing_weights(towards, self._directions), even)
-        weights, chosen = facing.topk(int((facing > 0).sum(1).max()), dim=1)
-        return chosen, weights, True
-
     def _answer(self, probabilities: np.ndarray, familiar: float, usable: bool) -> Recognition:
         if usable:
             share = 0.5 if self.statistics is None else float(self.statistics.known)
             return Recognition.of(probabilities, self.classes, familiar, self.thresholds, share)
         even = Recognition.of(np.full(len(probabilities), 1.0), self.classes)
         return replace(even, label=UNKNOWN, score=1 - even.score)
-
-
-def _viewpoints(viewpoint: Vector | None, batch: int) -> np.ndarray | None:
-    """(B, 3) float64, or None."""
-    if viewpoint is None:
-        return None
-    eyes = np.asarray(viewpoint, dtype=np.float64)
-    if eyes.shape not in ((3,), (batch, 3)) or not np.isfinite(eyes).all():
-        raise CloudError(
-            f"viewpoint must be finite and (3,) or ({batch}, 3), but it is {np.array2string(eyes, threshold=6)}"
-        )
-    return np.broadcast_to(eyes, (batch, 3))

@@ -62,7 +62,14 @@ class StandIn:
         usable = torch.tensor([len(cloud) >= self.config.min_points for cloud in clouds])
         views = torch.ones(len(clouds), 10, 32, 32)
         chosen, weights = torch.arange(10).expand(len(clouds), -1), torch.ones(len(clouds), 10)
-        return SimpleNamespace(images=views, chosen=chosen, weights=weights, usable=usable, heights=heights)
+        return SimpleNamespace(
+            images=views,
+            chosen=chosen,
+            weights=weights,
+            usable=usable,
+            heights=heights,
+            metric_points=lambda: torch.ones(len(clouds), 4, 3),
+        )
 
     def encode(self, projection, known=None):
         StandIn.known = known
@@ -73,9 +80,6 @@ class StandIn:
 
     def object_features(self, projection, features):
         return features.mean(1)
-
-    def metric_points(self, projection):
-        return torch.ones(len(projection.heights), 4, 3)
 
     def agreement(self, projection, features):
         return torch.full((len(projection.heights),), 0.9)

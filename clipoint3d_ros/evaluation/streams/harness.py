@@ -269,7 +269,7 @@ def _cloud_function(plan: Plan, start: Start, name: str) -> Callable[[int], tupl
     def cloud(number: int) -> tuple[np.ndarray, float, float]:
         source, row = (pool, number) if number < len(pool) else (probe, number - len(pool))
         points, up, eye = source.cloud(row), source.objects.up, source.viewpoint(row)
-        levelled = classifier.metric_points(classifier.project([points], up, eye))[0].cpu().numpy()
+        levelled = classifier.project([points], up, eye).metric_points()[0].cpu().numpy()
         if eye is None:
             return levelled, 0.0, 0.0
         towards = eye - points.mean(0, dtype=np.float64)
