@@ -1,7 +1,8 @@
 """README and docs/ say what is true: every command, argument, parameter, file and link they name exists.
 
 A fenced `sh` or `python` block after a line `<!-- run -->` is run as well, in the order of its page, in an empty folder
-that has the checkout's `config` in it.
+that has the checkout's `config` in it. A block after `<!-- prints -->` is what the one before it prints, in part: its
+lines in their order, where any number stands for any other, and `…` for anything.
 """
 
 from __future__ import annotations
@@ -30,17 +31,22 @@ PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
 PROGRAMS = ("clipoint3d", "ros2", "make", "python")
 NOTHING = ("COMMAND", "|")  # in a line that shows a form rather than a command
-RUN = "<!-- run -->"
+RUN, PRINTS = "<!-- run -->", "<!-- prints -->"
+NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
 FOLDERS = ("config", "docs", "env", "launch", "rviz", "test", "clipoint3d_ros")
 
 
 class Block(NamedTuple):
-    """A fenced block: `line` of its first line in the page, language, text, and whether it is to be run."""
+    """A fenced block: `line` of its first line in the page, language, text, and the remark before it."""
 
     line: int
     language: str
     text: str
-    runs: bool
+    mark: str
+
+    @property
+    def runs(self) -> bool:
+        return self.mark == RUN
 
 
 def blocks(page: Path) -> Iterator[Block]:
@@ -48,7 +54,7 @@ def blocks(page: Path) -> Iterator[Block]:
     for found in re.finditer(r"(?P<mark>[^\n]*)\n(?P<indent> *)```(?P<language>\w*)\n(?P<body>.*?)\n *```", text, re.S):
         body = re.sub(rf"^{found['indent']}", "", found["body"], flags=re.M)
         line = text.count("\n", 0, found.start("body")) + 1
-        yield Block(line, found["language"], body, found["mark"].strip() == RUN)
+        yield Block(line, found["language"], body, found["mark"].strip())
 
 
 def shell_lines(text: str) -> Iterator[str]:
@@ -232,16 +238,45 @@ RUNS = [pytest.param(page, id=page.stem, marks=[pytest.mark.slow] * (page.name i
 def test_a_tutorial_runs_as_written(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config").symlink_to(ROOT / "config")
-    runs = [block for block in blocks(page) if block.runs]
-    assert runs, f"no block of {page.name} is marked {RUN}"
-    for block in runs:
+    marked = [block for block in blocks(page) if block.mark in (RUN, PRINTS)]
+    assert any(block.runs for block in marked), f"no block of {page.name} is marked {RUN}"
+    printed = ""
+    for block in marked:
+        where = f"{page.name}, after line {block.line}"
+        if block.mark == PRINTS:
+            missed = first_missed(block.text, printed)
+            assert not missed, f"{where}: not printed, or not in this order: {missed}\n{printed}"
+            continue
         if block.language == "python":
             exec(compile(block.text, page.name, "exec"), {})
-            continue
-        for line in shell_lines(block.text):
-            run_line(line, f"{page.name}, after line {block.line}: {line}")
+        else:
+            for line in shell_lines(block.text):
+                run_line(line, f"{where}: {line}")
+        printed = capsys.readouterr().out
     for name in re.findall(r"`((?:demo_output|runs)/[\w./]+)`", page.read_text()):
         assert Path(name).exists(), f"{page.name} speaks of {name}, which its commands do not make"
+
+
+def first_missed(told: str, printed: str) -> str:
+    """The first line of `told` that `printed` lacks after those before it; "" where it has them all."""
+    there = iter(printed.splitlines())
+    for line in filter(str.strip, told.splitlines()):
+        form = re.compile(r"\s+".join(map(form_of, line.split())))
+        if line.strip() != "…" and not any(form.search(said) for said in there):
+            return line
+    return ""
+
+
+def form_of(word: str) -> str:
+    """A regular expression for what a word of a page stands for."""
+    return ".*".join(NUMBER.pattern.join(map(re.escape, NUMBER.split(part))) for part in word.split("…"))
+
+
+def test_what_a_page_says_is_printed_is_held_against_what_is():
+    printed = "class  objects\nbox        5   93.1 %\nmug        2   50 %\nlatency p50 180 ms"
+    assert not first_missed("class objects\n…\nmug 3 100.0 %\nlatency …", printed)
+    assert first_missed("mug 2 50 %\nbox 5 93 %", printed) == "box 5 93 %", "in this order"
+    assert first_missed("class objects\ncup 2 50 %", printed) == "cup 2 50 %"
 
 
 def run_line(line: str, where: str) -> None:
@@ -251,3 +286,4 @@ def run_line(line: str, where: str) -> None:
     else:
         done = subprocess.run(["bash", "-ec", line], capture_output=True, text=True)
         assert done.returncode == 0, f"{where}\n{done.stderr}"
+        print(done.stdout, end="")

@@ -35,5 +35,6 @@ def run(args: argparse.Namespace) -> int:
         yield from tqdm(scenes.read_scenes(args.scenes, only), total=len(names), unit="scene", desc="record")
 
     count = record(args.out, stream(), config)
-    print(f"{args.out}: {count} scenes at {config.rate:g} Hz on {args.points_topic}, truth on {args.truth_topic}")
+    made = "1 scene" if count == 1 else f"{count} scenes"
+    print(f"{args.out}: {made} at {config.rate:g} Hz on {args.points_topic}, truth on {args.truth_topic}")
     return 0

@@ -64,7 +64,7 @@ def _accuracy_table(figures: Mapping[str, Any]) -> str:
     for title, key in (("accuracy", "accuracy"), ("macro accuracy", "macro_accuracy")):
         rows.append([title, str(figures["objects"]), *(percent(figures[model][key]) for model in models)])
         intervals = (figures["intervals"][model][key] for model in models)
-        rows.append(["  95 % interval", "", *(f"{percent(low)} to {percent(high)}" for low, high in intervals)])
+        rows.append(["  95 % interval", "", *(span(interval, percent) or "-" for interval in intervals)])
     rows.append(["answered accuracy", "", *(percent(figures[model]["answered_accuracy"]) for model in models)])
     rows.append(["calibration error", "", *(percent(figures[model]["ece"]) for model in models)])
     return aligned(rows)

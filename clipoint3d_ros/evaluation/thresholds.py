@@ -242,7 +242,8 @@ def _reached(right: int, kept: int, wanted: Wanted) -> float:
 
 def _why(score: np.ndarray, right: np.ndarray, wanted: Wanted) -> str:
     if len(score) < wanted.least:
-        return f"{len(score)} answers are too few to say, {wanted.least} are asked for"
+        few = "1 answer is" if len(score) == 1 else f"{len(score)} answers are"
+        return f"{few} too few to say, {wanted.least} are asked for"
     reached = {kept: _reached(int(right[:kept].sum()), kept, wanted) for kept in _cuts(score, wanted.least)}
     best = max(reached, key=lambda kept: reached[kept])
     sure = " surely" if wanted.surely else ""

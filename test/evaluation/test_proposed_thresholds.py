@@ -149,7 +149,7 @@ def test_the_file_is_what_perception_loads(tmp_path):
 def test_a_file_without_any_threshold_loads_too():
     result = figures(answers([BOX], [0.9], [BOX]), CLASSES, Wanted(0.8))
     text = parameter_file(result, "0.8 from a bag")
-    assert "# box: no threshold, 1 answers are too few" in text
+    assert "# box: no threshold, 1 answer is too few" in text
     build(PerceptionConfig, yaml.safe_load(text)["/**"]["ros__parameters"]).check()
 
 
