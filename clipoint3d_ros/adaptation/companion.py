@@ -22,10 +22,11 @@ from torch import Tensor
 
 from clipoint3d_ros.adaptation.gate import GateConfig, refusal
 from clipoint3d_ros.adaptation.guard import Evidence, GuardConfig, Verdict, judge
-from clipoint3d_ros.adaptation.memory import Memory, MemoryConfig, Sighting
+from clipoint3d_ros.adaptation.memory import Memory, MemoryConfig
 from clipoint3d_ros.adaptation.online import FollowConfig, followed, known_share
 from clipoint3d_ros.adaptation.probing import gain
 from clipoint3d_ros.adaptation.reference import Reference
+from clipoint3d_ros.adaptation.sighting import Sighting
 from clipoint3d_ros.adaptation.statistics import fused
 from clipoint3d_ros.clip.bundle import ClassStatistics
 from clipoint3d_ros.recognition.statistics import fused_head

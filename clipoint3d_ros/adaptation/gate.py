@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from clipoint3d_ros.adaptation.memory import Sighting
+    from clipoint3d_ros.adaptation.sighting import Sighting
 
 REFUSALS = ("not finite", "points", "unknown", "entropy", "agreement")
 

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from clipoint3d_ros.adaptation.clouds import Clouds, levelled, scanned, worn
 from clipoint3d_ros.adaptation.config import Recipe
-from clipoint3d_ros.adaptation.memory import Sighting
 from clipoint3d_ros.adaptation.priors import class_prior
 from clipoint3d_ros.adaptation.probing import Probe, look_over
 from clipoint3d_ros.adaptation.reference import Reference, ReferenceConfig, split_source, viewpoints
+from clipoint3d_ros.adaptation.sighting import Sighting
 from clipoint3d_ros.adaptation.statistics import of_source
 from clipoint3d_ros.adaptation.trainer import STORED_POINTS, Material, Run, begin, step
 from clipoint3d_ros.clip.backbone import Backbone

@@ -7,8 +7,6 @@ test-time adaptation in dynamic scenarios", RoTTA, CVPR 2023). Bounded in object
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import threading
 from collections import defaultdict
@@ -16,108 +14,17 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save as as_safetensors
 
+from clipoint3d_ros.adaptation.memory_file import MemoryFileError, packed, unpacked
+from clipoint3d_ros.adaptation.sighting import Sighting
 from clipoint3d_ros.adaptation.store import clear_parts
 from clipoint3d_ros.clip.bundle import to_disk
 from clipoint3d_ros.recognition.tracks import Clock
 
-FORMAT = 2
 REFUSALS = ("not finite", "unknown", "age", "track", "similar", "full", "bytes")
-_META = "memory"  # key of safetensors' own metadata, under which ours is one JSON text
-_OVERHEAD = 512  # bytes of a sighting beside its arrays and id
 _LARGEST_FILE = 256 << 20  # bytes, or twice the memory's own bound; a hostile file must not fill a robot's memory
-_NUMBERS: dict[str, tuple[str, type]] = {
-    "stamp_s": ("F64", float), "label": ("I64", int), "entropy": ("F64", float), "agreement": ("F64", float),
-    "familiarity": ("F64", float), "points": ("I64", int), "elevation": ("F64", float), "distance": ("F64", float),
-    "frozen": ("I64", bool),
-}  # fmt: skip
-_ARRAYS = {"feature": "F32", "logits": "F32"}
-_CLOUDS = {"cloud": "F32", "cloud_points": "I64"}
-
-
-class MemoryFileError(ValueError):
-    """A file from which no memory can be restored; the message says why and what to do."""
-
-
-@dataclass(frozen=True, eq=False)
-class Sighting:
-    """One object as it was seen and recognised once. It owns its arrays: a row of a message would keep the whole.
-
-    stamp_s: of the cloud, in seconds.
-    track: the object's number by the tracker; negative for a restored one, which is of no living track.
-    id: as the segmenter published it, or "".
-    label: the predicted class, in [0, C); −1 for an object that was answered as none of them, which no memory takes.
-    feature: (D,) float32, in CLIP's embedding, by the network that is learned from.
-    logits: (C,) float32 by the frozen model's words, at temperature 1; by that network's until the former is asked.
-    entropy: of the answer that was served, in nats.
-    agreement: share of the views that agree, in [0, 1].
-    familiarity: how likely the object is of any of the classes, in [0, 1].
-    points: of the segment.
-    cloud: (P, 3) float32 metres, levelled with y up, mean at the origin; None where it was not kept.
-    elevation: of the sensor above the object, in radians.
-    distance: from the sensor to the object in metres; 0 where unknown.
-    frozen: whether the logits are the frozen model's.
-
-    Raises:
-        ValueError: shapes, a label or shares outside these. Numbers that are not finite are let through, for the gate.
-    """
-
-    stamp_s: float
-    track: int
-    id: str
-    label: int
-    feature: np.ndarray
-    logits: np.ndarray
-    entropy: float
-    agreement: float
-    familiarity: float
-    points: int
-    cloud: np.ndarray | None = None
-    elevation: float = 0.0
-    distance: float = 0.0
-    frozen: bool = True
-
-    def __post_init__(self) -> None:
-        with np.errstate(over="ignore"):  # what overflows is infinite, and the gate refuses that
-            for name in ("feature", "logits"):
-                object.__setattr__(self, name, np.array(getattr(self, name), dtype=np.float32))
-            if self.cloud is not None:
-                object.__setattr__(self, "cloud", np.array(self.cloud, dtype=np.float32))
-        for name in ("feature", "logits"):
-            if getattr(self, name).ndim != 1 or not getattr(self, name).size:
-                raise ValueError(f"a sighting's {name} has shape {getattr(self, name).shape}; it must be one row")
-        if self.cloud is not None and (self.cloud.ndim != 2 or self.cloud.shape[1] != 3 or not self.cloud.size):
-            raise ValueError(f"a sighting's cloud has shape {self.cloud.shape}; it must be (P, 3), or None without one")
-        if not -1 <= self.label < len(self.logits):
-            raise ValueError(f"a sighting's label is {self.label}, but it has logits of {len(self.logits)} classes")
-        for name in ("agreement", "familiarity"):
-            if getattr(self, name) < -1e-6 or getattr(self, name) > 1 + 1e-6:
-                raise ValueError(f"a sighting's {name} is {getattr(self, name)}; it is a share and lies in [0, 1]")
-        if self.points < 0:
-            raise ValueError(f"a sighting has {self.points} points; it must have 0 or more")
-
-    @property
-    def nbytes(self) -> int:
-        """What it takes in memory, about."""
-        cloud = 0 if self.cloud is None else self.cloud.nbytes
-        return self.feature.nbytes + self.logits.nbytes + cloud + len(self.id) + _OVERHEAD
-
-    @property
-    def finite(self) -> bool:
-        """Whether all its numbers are finite."""
-        numbers = (self.stamp_s, self.entropy, self.agreement, self.familiarity, self.elevation, self.distance)
-        arrays = (self.feature, self.logits) if self.cloud is None else (self.feature, self.logits, self.cloud)
-        return all(map(math.isfinite, numbers)) and all(bool(np.isfinite(array).all()) for array in arrays)
-
-    @property
-    def widths(self) -> tuple[int, int]:
-        """(D, C), the same for all that a memory holds."""
-        return len(self.feature), len(self.logits)
 
 
 @dataclass(frozen=True)
@@ -240,7 +147,7 @@ class Memory:
         path = Path(path).resolve()
         beside = path.with_name(f".{path.name}.{os.getpid()}.part")
         with self._saving:
-            content = _packed(self.sightings(), clouds, meaning)
+            content = packed(self.sightings(), clouds, meaning)
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 clear_parts(path.parent, f".{path.name}.")
@@ -271,7 +178,7 @@ class Memory:
                 other widths than the sightings held; these then stay as they are.
         """
         restored = Memory(self.config)
-        for sighting in _unpacked(Path(path), meaning, max(_LARGEST_FILE, 2 * self._most_bytes)):
+        for sighting in unpacked(Path(path), meaning, max(_LARGEST_FILE, 2 * self._most_bytes)):
             restored.admit(sighting)
         with self._lock:
             held, found = (next(iter(memory._entries.values()), None) for memory in (self, restored))
@@ -358,107 +265,3 @@ def _redundant(group: list[Sighting]) -> Sighting:
     likeness = unit @ unit.T
     likeness[np.tril_indices(len(group))] = -np.inf
     return group[int(likeness.argmax()) // len(group)]  # the row is the older of the pair
-
-
-def _packed(sightings: list[Sighting], clouds: bool, meaning: str) -> bytes:
-    """The bytes of a safetensors file: a row a sighting, the clouds one after another."""
-    tensors: dict[str, np.ndarray] = {
-        name: np.array([getattr(s, name) for s in sightings], dtype=np.float64 if kind is float else np.int64)
-        for name, (_, kind) in _NUMBERS.items()
-    }
-    for name in _ARRAYS:
-        rows = [getattr(s, name) for s in sightings]
-        tensors[name] = np.stack(rows) if rows else np.empty((0, 0), np.float32)
-    kept = [s.cloud for s in sightings] if clouds else [None] * len(sightings)
-    tensors["cloud_points"] = np.array([0 if cloud is None else len(cloud) for cloud in kept], dtype=np.int64)
-    tensors["cloud"] = np.concatenate([np.empty((0, 3), np.float32), *(cloud for cloud in kept if cloud is not None)])
-    told = {"format": FORMAT, "meaning": meaning, "ids": [s.id for s in sightings]}
-    return as_safetensors(tensors, {_META: json.dumps(told)})
-
-
-def _unpacked(path: Path, meaning: str, largest: float) -> list[Sighting]:
-    """The sightings of a file, oldest first, as `Memory.restore` tells."""
-    try:
-        if not path.is_file():
-            raise MemoryFileError(f"'{path}' is no file; give the one the memory was saved to, or start without it")
-        if path.stat().st_size > largest:
-            raise MemoryFileError(
-                f"{path} has {path.stat().st_size} bytes; a memory of these bounds has at most {largest:.0f}; raise "
-                "memory.megabytes, or start without it"
-            )
-        with safe_open(path, "np") as file:
-            told = _told(path, file.metadata() or {}, meaning)
-            _check_tensors(path, file, len(told["ids"]))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except (SafetensorError, OSError) as error:
-        raise MemoryFileError(
-            f"{path} is truncated or no safetensors file ({error}); start without it, or save the memory again"
-        ) from error
-    return _rows(path, tensors, told["ids"])
-
-
-def _told(path: Path, metadata: dict[str, str], meaning: str) -> dict[str, Any]:
-    """What a file's JSON says, checked."""
-    try:
-        told = json.loads(metadata.get(_META, "null"))
-    except (ValueError, RecursionError) as error:
-        raise MemoryFileError(
-            f"{path} has metadata that are not JSON ({error}); it is damaged, start without it"
-        ) from error
-    if not isinstance(told, dict) or told.get("format") != FORMAT:
-        there = told.get("format") if isinstance(told, dict) else None
-        raise MemoryFileError(
-            f"{path} is no memory of format {FORMAT}, which this version reads, but of {there!r}; start without it"
-        )
-    ids = told.get("ids")
-    if not isinstance(ids, list) or not all(isinstance(one, str) for one in ids):
-        raise MemoryFileError(f"{path} has no list of segment ids; it is damaged, start without it")
-    if told.get("meaning") != meaning:
-        raise MemoryFileError(
-            f"{path} was saved for {str(told.get('meaning'))[:200]!r}, but here it would mean {meaning[:200]!r}; start "
-            "without it, or restore it with the model and classes that it was saved with"
-        )
-    return told
-
-
-def _check_tensors(path: Path, file: Any, count: int) -> None:
-    """Names, types and shapes, before anything is read."""
-    wanted = {**{name: kind for name, (kind, _) in _NUMBERS.items()}, **_ARRAYS, **_CLOUDS}
-    found = set(file.keys())
-    for what, names in (("lacks", wanted.keys() - found), ("has unknown", found - wanted.keys())):
-        if names:
-            raise MemoryFileError(f"{path} {what} {', '.join(sorted(names)[:5])}; it is no memory, start without it")
-    for name, kind in wanted.items():
-        piece = file.get_slice(name)
-        shape = tuple(piece.get_shape())
-        if name == "cloud":
-            right, form = len(shape) == 2 and shape[1] == 3, "(P, 3)"
-        elif name in _ARRAYS:
-            right, form = len(shape) == 2 and shape[0] == count and (shape[1] > 0 or not count), f"({count}, ·)"
-        else:
-            right, form = shape == (count,), f"({count},)"
-        if not right or piece.get_dtype() != kind:
-            raise MemoryFileError(
-                f"'{name}' of {path} is {piece.get_dtype()} {shape}, but {count} sightings want {kind} {form}; it is "
-                "damaged, start without it"
-            )
-
-
-def _rows(path: Path, tensors: dict[str, np.ndarray], ids: list[str]) -> list[Sighting]:
-    lengths = [int(length) for length in tensors["cloud_points"]]
-    if any(length < 0 for length in lengths) or sum(lengths) != len(tensors["cloud"]):
-        raise MemoryFileError(f"the clouds of {path} do not add up to its points; it is damaged, start without it")
-    ends = np.cumsum([0, *lengths])
-    order = np.argsort(tensors["stamp_s"], kind="stable")
-    sightings = []
-    for number, row in enumerate(order, 1):
-        numbers: dict[str, Any] = {name: kind(tensors[name][row]) for name, (_, kind) in _NUMBERS.items()}
-        arrays: dict[str, Any] = {name: tensors[name][row] for name in _ARRAYS}
-        cloud = tensors["cloud"][ends[row] : ends[row + 1]] if lengths[row] else None
-        try:
-            sightings.append(Sighting(track=-number, id=ids[row], cloud=cloud, **numbers, **arrays))
-        except ValueError as error:
-            raise MemoryFileError(f"{path}: {error}; it is damaged, start without it") from error
-        if not sightings[-1].finite:
-            raise MemoryFileError(f"sighting {row} of {path} is not finite; it is damaged, start without it")
-    return sightings

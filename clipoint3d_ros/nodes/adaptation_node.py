@@ -29,7 +29,7 @@ from vision_msgs.msg import Detection3DArray, VisionInfo
 from clipoint3d_ros.adaptation.budget import Budget
 from clipoint3d_ros.adaptation.companion import Candidate, Companion
 from clipoint3d_ros.adaptation.guard import Verdict
-from clipoint3d_ros.adaptation.memory import Sighting
+from clipoint3d_ros.adaptation.sighting import Sighting
 from clipoint3d_ros.adaptation.store import StoreError
 from clipoint3d_ros.clip.bundle import Adapter, BundleError, save_bundle, save_statistics
 from clipoint3d_ros.nodes.adaptation_config import AdaptationConfig

@@ -12,7 +12,8 @@ from typing import NamedTuple
 from clipoint3d_ros.adaptation.companion import Companion
 from clipoint3d_ros.adaptation.config import load_recipe
 from clipoint3d_ros.adaptation.gradient import Gradient
-from clipoint3d_ros.adaptation.memory import Memory, MemoryFileError
+from clipoint3d_ros.adaptation.memory import Memory
+from clipoint3d_ros.adaptation.memory_file import MemoryFileError
 from clipoint3d_ros.adaptation.reference import kept_reference
 from clipoint3d_ros.adaptation.store import Store, ram_folder
 from clipoint3d_ros.clip.backbone import Backbone, Card, load_backbone

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from clipoint3d_ros.adaptation.companion import Companion
-from clipoint3d_ros.adaptation.memory import Sighting
+from clipoint3d_ros.adaptation.sighting import Sighting
 from clipoint3d_ros.nodes.evidence import COLUMNS, read_rows
 from clipoint3d_ros.nodes.stamps import Watch, nanoseconds
 from clipoint3d_ros.recognition.recognition import UNKNOWN

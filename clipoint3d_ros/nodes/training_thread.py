@@ -13,7 +13,7 @@ from torch import Tensor
 from clipoint3d_ros.adaptation.budget import Budget
 from clipoint3d_ros.adaptation.companion import Candidate, Companion
 from clipoint3d_ros.adaptation.gradient import Gradient, Trained
-from clipoint3d_ros.adaptation.memory import Sighting
+from clipoint3d_ros.adaptation.sighting import Sighting
 from clipoint3d_ros.clip.network import Network
 from clipoint3d_ros.nodes.adaptation_config import AdaptationConfig
 

@@ -16,10 +16,11 @@ import torch.nn.functional as F
 
 from clipoint3d_ros.adaptation.companion import HELD, Companion, CompanionConfig
 from clipoint3d_ros.adaptation.guard import GuardConfig
-from clipoint3d_ros.adaptation.memory import MemoryConfig, Sighting
+from clipoint3d_ros.adaptation.memory import MemoryConfig
 from clipoint3d_ros.adaptation.online import FollowConfig
 from clipoint3d_ros.adaptation.probing import Probe, gain
 from clipoint3d_ros.adaptation.reference import Reference
+from clipoint3d_ros.adaptation.sighting import Sighting
 from clipoint3d_ros.adaptation.statistics import fused, gather, weighed
 from clipoint3d_ros.recognition.statistics import fused_head
 

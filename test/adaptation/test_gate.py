@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from clipoint3d_ros.adaptation.gate import REFUSALS, GateConfig, refusal
-from clipoint3d_ros.adaptation.memory import Sighting
+from clipoint3d_ros.adaptation.sighting import Sighting
 
 GATE = GateConfig(max_entropy=0.4, min_agreement=0.5, min_points=64, min_familiarity=0.5)
 

@@ -11,10 +11,10 @@ from domains_made import CLASSES, changed, looks, solids
 
 from clipoint3d_ros.adaptation.clouds import levelled
 from clipoint3d_ros.adaptation.gradient import Gradient, as_clouds
-from clipoint3d_ros.adaptation.memory import Sighting
 from clipoint3d_ros.adaptation.priors import class_prior
 from clipoint3d_ros.adaptation.probing import look_over
 from clipoint3d_ros.adaptation.reference import ReferenceConfig
+from clipoint3d_ros.adaptation.sighting import Sighting
 from clipoint3d_ros.clip.backbone import load_backbone
 
 pytestmark = pytest.mark.usefixtures("quick_probes")

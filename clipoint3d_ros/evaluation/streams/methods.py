@@ -62,7 +62,7 @@ _TIER_1 = tuple(
     for name in (
         *(
             f"adaptation.{part}"
-            for part in ("companion", "gate", "guard", "memory", "online", "reference", "statistics")
+            for part in ("companion", "gate", "guard", "memory", "online", "reference", "sighting", "statistics")
         ),
         "recognition.familiarity",
         "recognition.selection",

@@ -13,8 +13,8 @@ import torch
 from clipoint3d_ros.adaptation.companion import Companion, CompanionConfig
 from clipoint3d_ros.adaptation.config import load_recipe
 from clipoint3d_ros.adaptation.gradient import Gradient
-from clipoint3d_ros.adaptation.memory import Sighting
 from clipoint3d_ros.adaptation.reference import Reference, ReferenceConfig, kept_reference
+from clipoint3d_ros.adaptation.sighting import Sighting
 from clipoint3d_ros.clip.bundle import ClassStatistics
 from clipoint3d_ros.clip.network import Network
 from clipoint3d_ros.datasets.domains import read_domain
