@@ -19,7 +19,7 @@ from clipoint3d_ros.adaptation.clouds import Clouds, levelled, scanned, worn
 from clipoint3d_ros.adaptation.config import Recipe
 from clipoint3d_ros.adaptation.priors import class_prior
 from clipoint3d_ros.adaptation.probing import Probe, look_over
-from clipoint3d_ros.adaptation.reference import Reference, ReferenceConfig, split_source, viewpoints
+from clipoint3d_ros.adaptation.reference import Reference, ReferenceConfig, as_seen, split_source, viewpoints
 from clipoint3d_ros.adaptation.sighting import Sighting
 from clipoint3d_ros.adaptation.statistics import of_source
 from clipoint3d_ros.adaptation.trainer import STORED_POINTS, Material, Run, begin, step
@@ -76,13 +76,15 @@ class Gradient:
         self._backbone, self._classes, self._recipe = backbone, classes, recipe
         self._config = config or ReferenceConfig()
         shots, held = split_source(source, classes, self._config)
-        seed, stand = self._config.seed, viewpoints(self._config, self._config.seed)
-        complete, probe = levelled(shots, STORED_POINTS), levelled(held, STORED_POINTS)
+        seed = self._config.seed
+        complete = levelled(shots, STORED_POINTS)
         scans = None
         if not bool(complete.seen.any()) and complete.metric:
-            scans = scanned(complete, stand, max(recipe.training.scans, 1), seed, self._config.misshape)
-            probe = scanned(probe, stand, self._config.looks, seed + 1, self._config.misshape)
-        self._probe = worn(probe, self._config.points, self._config.cut_share, seed + 1)
+            scans = scanned(
+                complete, viewpoints(self._config, seed), max(recipe.training.scans, 1), seed, self._config.misshape
+            )
+        # The very looks of the reference's probe set: a candidate is held against the anchor's answers row by row.
+        self._probe = as_seen(held, self._config, seed + 1)
         self._looks = worn(complete if scans is None else scans, self._config.points, self._config.cut_share, seed)
         self._complete, self._scans = complete, scans
         self._run, self._learner = begin(backbone, classes, recipe)

@@ -87,8 +87,8 @@ def gather_reference(
     """
     config = config or ReferenceConfig()
     shots, held = split_source(source, classes, config)
-    learned = look_over(None, backbone, classes, _as_seen(shots, config, config.seed))
-    probe = look_over(None, backbone, classes, _as_seen(held, config, config.seed + 1))
+    learned = look_over(None, backbone, classes, as_seen(shots, config, config.seed))
+    probe = look_over(None, backbone, classes, as_seen(held, config, config.seed + 1))
     statistics = of_source(learned, probe, len(classes.names))
     rise, error = gain(probe, fused(probe, statistics))
     return Reference(statistics, rise > config.certain * error, probe, fit_temperature(probe.logits, probe.labels))
@@ -139,7 +139,9 @@ def kept_reference(
     return reference
 
 
-def _as_seen(objects: Objects, config: ReferenceConfig, seed: int) -> Clouds:
+def as_seen(objects: Objects, config: ReferenceConfig, seed: int) -> Clouds:
+    """Clouds of objects as a sensor like the robot's sees them: `looks` at each complete one of known size, from places
+    drawn with the seed; the same seed gives the same clouds."""
     clouds = levelled(objects, 2 * config.points)
     if not bool(clouds.seen.any()) and clouds.metric:
         clouds = scanned(clouds, viewpoints(config, seed), config.looks, seed, config.misshape)

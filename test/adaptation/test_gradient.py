@@ -13,7 +13,7 @@ from clipoint3d_ros.adaptation.clouds import levelled
 from clipoint3d_ros.adaptation.gradient import Gradient, as_clouds
 from clipoint3d_ros.adaptation.priors import class_prior
 from clipoint3d_ros.adaptation.probing import look_over
-from clipoint3d_ros.adaptation.reference import ReferenceConfig
+from clipoint3d_ros.adaptation.reference import ReferenceConfig, gather_reference
 from clipoint3d_ros.adaptation.sighting import Sighting
 from clipoint3d_ros.clip.backbone import load_backbone
 
@@ -51,6 +51,14 @@ def weights(gradient):
 
 def equal(one, other):
     return all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_candidates_are_judged_by_the_very_looks_that_the_reference_was(gradient, backbone):
+    reference = gather_reference(backbone, CLASSES, solids(), gradient._config)
+    frozen = look_over(None, backbone, CLASSES, gradient._probe)
+    assert torch.equal(frozen.logits, reference.probe.logits)
+    assert torch.equal(frozen.labels, reference.probe.labels)
+    assert torch.equal(gradient.candidate().reference.probe.labels, reference.probe.labels)
 
 
 def test_where_the_sensor_stood_is_not_invented():

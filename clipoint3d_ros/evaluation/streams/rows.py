@@ -152,7 +152,7 @@ def _row(plan: Plan, cells: Sequence[Cell], runs: Sequence[Run], frozen: Sequenc
         "macro_regret": max(macro_regrets),
         "worse_windows": sum(metrics.worse_windows(a.right, b.right, window) for a, b in zip(own, base, strict=True)),
         "windows": sum(max(round(len(s.truth) / window), 1) for s in own),
-        "forgetting": _mean(run.probe[1] - run.probe[0] for run in runs),
+        "forgetting": _mean(run.probe[1] - base.probe[0] for run, base in zip(runs, frozen, strict=True)),
         "ece": _ece(own),
         "ece_frozen": _ece(base),
         "score_ece": _score_ece(own),
