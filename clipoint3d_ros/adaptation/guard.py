@@ -19,7 +19,9 @@ class GuardConfig:
     """The limits."""
 
     probe_loss: float = 0.02  # of macro accuracy on the probe set, below the anchor's
-    least_variety: float = 0.5  # of the frozen model's effective number of predicted classes on held-out objects
+    least_variety: float = (
+        0.5  # of the frozen model's effective number of answered classes beyond one, held-out objects
+    )
     entropy_rise: float = 0.15  # of mean held-out entropy above the frozen model's calibrated one, share of log C
     most_drift: float = 0.2  # share of the probe set answered otherwise than by the anchor
     least_held: int = 4  # objects not learned from, below which nothing can be judged
@@ -94,7 +96,8 @@ def judge(evidence: Evidence, config: GuardConfig) -> Verdict:
         drift = float((evidence.probe.argmax(1) != evidence.anchor.argmax(1)).float().mean())
         most = config.most_drift
         check("drift", drift, most, drift <= most, f"{drift:.0%} of the probe set is answered otherwise than at first")
-    variety, least = variety_of(evidence.candidate), config.least_variety * variety_of(evidence.frozen)
+    # Beyond one, which is left where everything is one class: that must not pass for half of two.
+    variety, least = variety_of(evidence.candidate), 1 + config.least_variety * (variety_of(evidence.frozen) - 1)
     check("variety", variety, least, variety >= least, f"answers shrink to {variety:.1f} classes")
     unsure = mean_entropy(evidence.candidate)
     most = mean_entropy(evidence.frozen) + config.entropy_rise * math.log(evidence.candidate.shape[1])
@@ -109,9 +112,9 @@ def macro(logits: Tensor, labels: Tensor) -> float:
 
 
 def variety_of(probabilities: np.ndarray) -> float:
-    """exp H of the mean answer: how many classes are in use, 1 to C."""
-    mean = probabilities.mean(0)
-    return float(np.exp(-(mean * np.log(np.maximum(mean, 1e-12))).sum()))
+    """exp H of the shares of the answered classes: how many are in use, 1 to C. Doubt is not variety."""
+    shares = np.bincount(probabilities.argmax(1), minlength=probabilities.shape[1]) / len(probabilities)
+    return float(np.exp(-(shares * np.log(np.maximum(shares, 1e-12))).sum()))
 
 
 def mean_entropy(probabilities: np.ndarray) -> float:

@@ -77,7 +77,11 @@ class AdaptationConfig(NodeConfig):
     )  # fmt: skip
     probe_loss: float = parameter(0.02, "most that the probe set may fall below the anchor", low=0, high=1, live=False)
     least_variety: float = parameter(
-        0.5, "least effective number of answered classes, share of the frozen model's", low=0, high=1, live=False
+        0.5,
+        "least effective number of answered classes, beyond one; share of the frozen model's",
+        low=0,
+        high=1,
+        live=False,
     )
     entropy_rise: float = parameter(
         0.15, "most that held-out entropy may rise over the frozen model's, share of log C", low=0, high=1, live=False

@@ -77,7 +77,7 @@ def test_a_sound_candidate_passes_and_every_check_gives_its_number():
             {"anchor": logits((LABELS + 1) % CLASSES), "probe": logits((LABELS + 2) % CLASSES)},
             "100% of the probe set is answered otherwise than at first",
         ),
-        ("variety", {"candidate": answers([2] * 8, 0.97)}, "answers shrink to 1.2 classes"),
+        ("variety", {"candidate": answers([2] * 8, 0.97)}, "answers shrink to 1.0 classes"),
         ("entropy", {"candidate": answers([0, 1, 2, 3] * 2, 0.4)}, "held-out entropy is 1.33 nats, above 1.15"),
     ],
 )
@@ -88,6 +88,17 @@ def test_each_check_is_tripped_by_evidence_built_for_it_and_by_that_alone(check,
     assert tripped(verdict) == [check]
     assert list(verdict.numbers) == CHECKS, "the other checks are told, too"
     assert f"rejected: {said} [" in str(verdict)
+
+
+@pytest.mark.parametrize("sure", [0.9, 0.97, 0.999])
+def test_of_two_classes_in_sight_none_may_be_lost(sure):
+    both = answers([0, 1] * 8, 0.9)
+    assert judged(frozen=both, candidate=answers([0, 1] * 8, sure)).accepted
+    assert tripped(judged(frozen=both, candidate=answers([0] * 16, sure))) == ["variety"]
+
+
+def test_one_class_in_sight_is_no_collapse():
+    assert judged(frozen=answers([0] * 16, 0.9), candidate=answers([0] * 16, 0.97)).accepted
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -174,7 +185,8 @@ def test_macro_accuracy_counts_every_class_the_same():
 def test_variety_is_the_number_of_classes_in_use():
     assert variety_of(answers([1, 1, 1], 1.0)) == pytest.approx(1)
     assert variety_of(answers([0, 1, 2, 3], 1.0)) == pytest.approx(4)
-    assert variety_of(answers([0, 1, 2, 3], 0.4)) == pytest.approx(4), "unsure is not the same as various"
+    assert variety_of(answers([0, 1, 2, 3], 0.4)) == pytest.approx(4)
+    assert variety_of(answers([1, 1, 1], 0.4)) == pytest.approx(1), "unsure is not the same as various"
 
 
 def test_entropy_is_that_of_each_answer():

@@ -14,13 +14,13 @@ import numpy as np
 import torch
 
 from clipoint3d_ros.adaptation.config import load_recipe
-from clipoint3d_ros.clip.backbone import load_backbone
+from clipoint3d_ros.clip.backbone import file_checksum, load_backbone
 from clipoint3d_ros.clip.bundle import BundleError
 from clipoint3d_ros.clip.descriptions import read_classes
 from clipoint3d_ros.datasets.domains import domain_key
 from clipoint3d_ros.evaluation.adaptation.runs import Start
 from clipoint3d_ros.evaluation.processes import in_processes
-from clipoint3d_ros.evaluation.streams.encoding import Encoded, Pooled, encode, look_at, model_checksum, pool_views
+from clipoint3d_ros.evaluation.streams.encoding import Encoded, Pooled, encode, look_at, pool_views
 from clipoint3d_ros.evaluation.streams.methods import find_methods
 from clipoint3d_ros.evaluation.streams.online import Look, Online, Seen, Setting, softmax
 from clipoint3d_ros.evaluation.streams.ours import GradientConfig, StatisticsConfig
@@ -34,7 +34,7 @@ from clipoint3d_ros.resources import config_file
 
 FORMAT = 3  # of the runs on disk; a change of what a method does makes old ones unused
 PERIOD_S = 0.5  # between two objects of a stream
-TIMED = 8  # objects encoded one by one for the time that encoding takes
+TIMED = 24  # objects encoded one by one for the time that encoding takes
 _PROBE = "source"
 
 
@@ -207,13 +207,18 @@ def _key(plan: Plan, cell: Cell, classifier: Classifier, pool: Pool, rows: np.nd
     """All that a run depends on."""
     method = find_methods(cell.method)[-1]
     config = {"method": cell.method, "code": method.source(), "settings": _settings(plan.config(cell.method))}
-    adapter = model_checksum(_adapted(plan, cell.start)) if method.bundle else None
+    adapter = fingerprint(*bundle_checksums(plan.bundle)) if method.bundle and plan.bundle else None
     order = fingerprint(rows.tolist())
     told = [f"{name}: {texts}" for name, texts in zip(*_told(classifier), strict=True)]
     seed = cell.seed
     probe = _pool(plan, _PROBE).digest
     model = classifier.backbone.checksum
     return fingerprint(FORMAT, config, adapter, order, told, seed, pool.digest, probe, model, plan.views)
+
+
+def bundle_checksums(bundle: str) -> tuple[str, ...]:
+    """Of all files of an adapter: its statistics and its temperature answer, too."""
+    return tuple(file_checksum(path) for path in sorted(Path(bundle).iterdir()) if path.is_file())
 
 
 def _settings(config: Any) -> dict[str, Any]:
@@ -293,14 +298,14 @@ def _adapted_function(plan: Plan, start: Start, name: str) -> Callable[[int], np
 
 def _encode_ms(plan: Plan, start: Start, name: str) -> float:
     """Median time in milliseconds of one object's views and features, batch 1; taken once in a process."""
-    return _time_of((name, plan.classes, plan.scenes, plan.sizes, plan.cache), start, plan.device)
+    return _time_of((name, plan.classes, plan.scenes, plan.sizes, plan.cache), start, plan.device, plan.views)
 
 
 @lru_cache(maxsize=16)
 @torch.inference_mode()
-def _time_of(place: tuple[Any, ...], start: Start, device: str | None) -> float:
+def _time_of(place: tuple[Any, ...], start: Start, device: str | None, views: str) -> float:
     pool, times = _made(*place), []
-    every = _frozen(start, place[1], device).with_config(ClassifierConfig(selection="all"))
+    every = _frozen(start, place[1], device).with_config(ClassifierConfig(selection=views))
     for row in range(min(TIMED + 1, len(pool))):
         cloud = [pool.cloud(row)]
         began = time.perf_counter()

@@ -62,8 +62,12 @@ _TIER_1 = tuple(
     for name in (
         *(
             f"adaptation.{part}"
-            for part in ("companion", "gate", "guard", "memory", "online", "reference", "sighting", "statistics")
+            for part in (
+                *("companion", "gate", "guard", "memory", "online", "reference", "sighting", "statistics"),
+                *("clouds", "probing"),
+            )
         ),
+        "recognition.calibration",
         "recognition.familiarity",
         "recognition.selection",
         "recognition.statistics",
@@ -75,8 +79,8 @@ _TIER_2 = tuple(
         *(
             f"adaptation.{part}"
             for part in (
-                *("gradient", "trainer", "objective", "clouds", "batches", "losses", "transport", "prototypes"),
-                *("priors", "probing", "config"),
+                *("gradient", "trainer", "objective", "batches", "losses", "transport", "prototypes"),
+                *("priors", "config"),
             )
         ),
         *(f"clip.{part}" for part in ("network", "peft", "point_encoder", "prompts", "text")),
