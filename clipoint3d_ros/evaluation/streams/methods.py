@@ -118,7 +118,7 @@ METHODS: tuple[Method, ...] = (
         "cluster centres with smoothed labels",
         UniAdapter,
         UniAdapterConfig(),
-        {"near": (0.8, 0.95, 1.0), "beta": (5.0, 10.0, 20.0), "gain": (3.0, 10.0), "smoothing": (0.0, 0.3)},
+        {"centres": (8, 30), "beta": (20.0, 150.0), "threshold": (0.5, 0.8, 0.95), "smoothing": (0.05, 0.11, 0.3)},
     ),
     Method(
         "RoTTA",

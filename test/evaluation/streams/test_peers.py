@@ -36,7 +36,7 @@ def test_the_toy_is_hard_for_the_words(toy):
     [
         (Tda, TdaConfig(shots=8, alpha=4.0)),
         (StatA, StatAConfig(alpha=10.0, temperature=0.5)),
-        (UniAdapter, UniAdapterConfig()),
+        (UniAdapter, UniAdapterConfig(threshold=0.9)),
     ],
 )
 def test_a_method_gains_where_classes_lie_apart_but_off_their_words(make, config):
@@ -114,14 +114,31 @@ def test_caches_hold_no_more_than_their_shots():
         assert [kept.uncertain for kept in cache] == sorted(kept.uncertain for kept in cache)
 
 
-def test_centres_are_bounded_and_their_labels_are_distributions():
+def test_centres_are_bounded_and_those_of_a_class_count_as_one():
     toy = Toy(spread=0.6)
-    online = UniAdapter(toy.setting, UniAdapterConfig(centres=3, near=0.99, threshold=0.0))
+    online = UniAdapter(toy.setting, UniAdapterConfig(centres=3, threshold=0.0))
     for seen in toy.stream(80)[1]:
         online.answer(seen)
     assert np.bincount(online._labels).max() <= 3
-    assert np.allclose(online._smooth.sum(1), 1)
+    assert set(online._values.sum(0).round(9)) <= {0.0, 1.0}, "centres of a class together count as one"
+    assert online._counts.sum() == 80
     assert np.allclose(np.linalg.norm(online._centres, axis=1), 1)
+
+
+def test_a_doubtful_object_hardly_moves_a_centre_and_smoothing_mends_a_label():
+    toy = Toy(shift=0.0, spread=0.02)
+    online = UniAdapter(toy.setting, UniAdapterConfig(centres=1, threshold=0.5))
+    online.answer(toy.seen(2))
+    before = online._centres[0].copy()
+    even = np.full((4, 8), 1 / np.sqrt(8), np.float32) + 0.01 * np.eye(8, dtype=np.float32)[2]
+    online.answer(Seen(even, np.full(4, 0.25, np.float32), 1))
+    assert len(online._centres) == 1
+    assert online._centres[0] @ before > 0.9999, "it is as like any other class"
+    online = UniAdapter(toy.setting, UniAdapterConfig(smoothing=0.01, threshold=0.9))
+    for _ in range(9):
+        online.answer(toy.seen(2))
+    online._answers[0] = [0.6, 0.0, 0.4]  # one of nine neighbours is called otherwise
+    assert online._smoothed()[:, 2].astype(bool).all()
 
 
 def test_memory_is_balanced_by_class_and_lets_the_old_and_uncertain_go():
