@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
+from weakref import WeakValueDictionary
 
 import huggingface_hub
 import open_clip
@@ -194,7 +195,8 @@ class Backbone:
             )
 
 
-_shared: dict[tuple[str | None, str | None, torch.device, str], Backbone] | None = None
+# Only those that somebody still holds: nodes that are cleaned up give their memory back.
+_shared: WeakValueDictionary[tuple[str | None, str | None, torch.device, str], Backbone] | None = None
 _sharing = threading.Lock()
 
 
@@ -202,7 +204,7 @@ def share_backbones() -> None:
     """From now on, whoever loads the same backbone in this process gets the same one: nobody ever changes it."""
     global _shared
     with _sharing:
-        _shared = {} if _shared is None else _shared
+        _shared = WeakValueDictionary() if _shared is None else _shared
 
 
 def load_backbone(
@@ -235,9 +237,10 @@ def load_backbone(
         return _with_patches(_load(name, pretrained, place, download), patches)
     with _sharing:
         key = (name or EMBEDDED[0], pretrained, place, patches)
-        if key not in _shared:
-            _shared[key] = _with_patches(_load(name, pretrained, place, download), patches)
-        return _shared[key]
+        backbone = _shared.get(key)
+        if backbone is None:
+            backbone = _shared[key] = _with_patches(_load(name, pretrained, place, download), patches)
+        return backbone
 
 
 def _with_patches(backbone: Backbone, patches: str) -> Backbone:

@@ -16,6 +16,7 @@ from torch import Tensor
 Vector = Sequence[float] | np.ndarray
 
 LARGEST_M = 20.0  # of an object that a robot recognises; a mug in millimetres is "a hundred metres" across
+STEP_M = 2e-3  # between neighbouring float32 of a coordinate; more blurs a mug's handle
 FURTHEST_M = 1e9  # of a coordinate: no sensor measures further, and squares of float32 stay finite
 
 _DIRECTIONS = 24  # of the footprint's rectangle that are tried, over a quarter turn
@@ -71,6 +72,22 @@ def doubtful_scale(name: str, size: Sequence[float] | np.ndarray) -> str:
     return (
         f"{name} is {largest:.3g} m across, if its points are in metres as they must be; in millimetres they have to "
         "be multiplied by 0.001 first"
+    )
+
+
+def doubtful_place(name: str, centre: Sequence[float] | np.ndarray) -> str:
+    """A sentence where an object is so far from its frame's origin that float32 blurs its shape; else "".
+
+    Args:
+        name: of the object. centre: (3,) metres.
+    """
+    furthest = float(np.abs(centre).max())
+    step = float(np.spacing(np.float32(furthest)))
+    if not step > STEP_M:
+        return ""
+    return (
+        f"{name} is {furthest / 1000:.0f} km from its frame's origin, where float32 knows places to "
+        f"{1000 * step:.0f} mm only; publish clouds in a frame near the robot, such as odom or the sensor's own"
     )
 
 

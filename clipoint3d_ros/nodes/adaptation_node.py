@@ -21,6 +21,7 @@ import rclpy
 import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import ParameterEvent, SetParametersResult
+from rclpy.qos import qos_profile_parameter_events
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
@@ -43,6 +44,7 @@ from clipoint3d_ros.nodes.judgements import Judgements
 from clipoint3d_ros.nodes.lifecycle import LATCHED, RELIABLE, Lifecycle, own, sentence
 from clipoint3d_ros.nodes.parameters import ParameterError, changed
 from clipoint3d_ros.nodes.program import leave, run
+from clipoint3d_ros.nodes.qos import subscription
 from clipoint3d_ros.nodes.sightings import Gathering, Parts, log_sighting, sightings
 from clipoint3d_ros.nodes.stamps import nanoseconds
 from clipoint3d_ros.nodes.succession import Succession
@@ -77,6 +79,8 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         self._lasting: dict[str, str] = {}  # troubles by kind, until they are mended
         self._paused = self._limited = ""  # why: until ~/pause ends it; until it is below the user's limits again
         self._handed_s = self._saved_s = 0.0
+        self._unsaved = False  # something was handed over since
+        self._choices: list[Any] = []  # subscriptions by which perception's are heard
         self._frames = self._trouble_count = self._jumps = self._failed_until = 0
         self._budget = Budget(self._config.duty_cycle)
         self._verdicts = self._make_publisher(DiagnosticArray, "~/output/verdicts", RELIABLE)
@@ -86,7 +90,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         for name, answer in (("adapt", self._on_adapt), ("save", self._on_save), ("reset", self._on_reset)):
             self.create_service(Trigger, f"~/{name}", partial(self._on_trigger, answer))
         self._succession = Succession(
-            self, self._config.perception, lambda: self._idle, self._leave, partial(self._suffer, "hand-over")
+            self, self._config.perception, lambda: self._silent, self._leave, partial(self._suffer, "hand-over")
         )
         self._versions = self._succession.versions
         self._parts: dict[str, Any] = {}
@@ -199,10 +203,9 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
             self._suffer("store", f"an accepted adapter could not be written, so nothing changes: {error}")
             return
         self._suffer("store", "")
-        self._handed_s = time.monotonic()
+        self._handed_s, self._unsaved = time.monotonic(), True
         self._succession.give(wanted)
-        if time.monotonic() - self._saved_s >= self._config.save_s:
-            self._save(adapting)
+        self._save_in_time(adapting)
 
     def _on_vision_info(self, info: VisionInfo) -> None:
         """Perception that was started anew answers by the frozen model; it gets what was live."""
@@ -260,7 +263,19 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
                 work=time.thread_time if adapting.backbone.device.type == "cpu" else time.monotonic,
             )
         self._adapting = adapting
+        self._hear_perception()
         self.get_logger().info(f"{told} ({time.monotonic() - began:.1f} s)")
+
+    def _hear_perception(self) -> None:
+        """What it serves, and what others choose for it: that counts while this node is inactive, too."""
+        topic = f"{self._config.perception}/output/vision_info"
+        self._choices = [
+            subscription(self.create_subscription, VisionInfo, topic, self._on_vision_info, LATCHED),
+            # ROS's own topic, on which all nodes speak; whose quality of service nobody changes.
+            self.create_subscription(
+                ParameterEvent, "/parameter_events", self._on_parameter_event, qos_profile_parameter_events
+            ),
+        ]
 
     def _cores(self, device: torch.device) -> int:
         """How many a training step takes; one where that can be decided here."""
@@ -280,11 +295,6 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         self._gathering = Gathering(self._parts)
         for name, kind in self._parts.items():
             self._listen(kind, f"{base}/{name}", partial(self._on_part, name), RELIABLE)
-        self._listen(VisionInfo, f"{base}/vision_info", self._on_vision_info, LATCHED)
-        # ROS's own topic, whose quality of service nobody changes.
-        self._inputs.append(
-            self.create_subscription(ParameterEvent, "/parameter_events", self._on_parameter_event, RELIABLE)
-        )
         self.get_logger().info(f"learning from {self._inputs[0].topic_name}")
 
     def _close(self) -> None:
@@ -300,9 +310,13 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
     def _release(self) -> None:
         """Keep what was learned."""
         self._close()
+        for each in self._choices:
+            self.destroy_subscription(each)
+        self._choices = []
         adapting, self._adapting, self._training = self._adapting, None, None
         if adapting is not None:
             self._save(adapting)
+            adapting.close()
 
     def close(self) -> None:
         """Stop, and keep what was learned; the step in hand ends before the program does."""
@@ -311,9 +325,14 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         if training is not None:
             training.stop(_END_S)
 
+    def _save_in_time(self, adapting: Adapting) -> None:
+        """Copy to disk what was handed over, `save_s` after the last copy at the soonest."""
+        if self._unsaved and time.monotonic() - self._saved_s >= self._config.save_s:
+            self._save(adapting)
+
     def _save(self, adapting: Adapting) -> str:
         """Copy the live bundle and the memories to disk; what went wrong in words, or ""."""
-        self._saved_s = time.monotonic()
+        self._saved_s, self._unsaved = time.monotonic(), False
         try:
             adapting.save(self._config.keep_clouds, self._versions.network)
         except (OSError, ValueError) as error:
@@ -339,6 +358,11 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
     def _idle(self) -> str:
         """Why nothing is learned just now; "" while something may be."""
         return self._paused or self._limited
+
+    @property
+    def _silent(self) -> str:
+        """Why no adapter is handed over just now; "" while one may be."""
+        return self._idle or ("" if self._worker is not None else "not active")
 
     def _pause(self, why: str) -> None:
         if not self._paused:
@@ -406,6 +430,8 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         adapting, versions = self._adapting, self._versions
         if self._worker is not None and adapting is not None:
             self._succession.go_on(adapting.store, adapting.latest)
+            if self._unsaved and not self._succession.hand.busy:
+                threading.Thread(target=self._save_in_time, args=(adapting,), name="save", daemon=True).start()
         values = {
             "state": "active" if self._worker else "inactive" if adapting else "unconfigured",
             "mode": self._config.mode,

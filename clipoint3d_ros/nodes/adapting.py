@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 from clipoint3d_ros.adaptation.companion import Companion
 from clipoint3d_ros.adaptation.config import load_recipe
@@ -35,6 +36,7 @@ class Adapting(NamedTuple):
 
     folder: of what outlives the node.
     backbone, gradient: where prompts and LoRA are trained as well, else None: its weights are needed no more.
+    claims: files whose locks keep the folders from a second node.
     """
 
     classes: Descriptions
@@ -44,6 +46,12 @@ class Adapting(NamedTuple):
     folder: Path
     backbone: Backbone | None = None
     gradient: Gradient | None = None
+    claims: tuple[TextIO, ...] = ()
+
+    def close(self) -> None:
+        """Leave the folders to another node."""
+        for claim in self.claims:
+            claim.close()
 
     def latest(self, backbone: Backbone | None = None) -> Path | None:
         """The newest bundle that this can go on with; with a backbone, one whose weights have been read, too."""
@@ -146,6 +154,49 @@ def load(
     """
     folder = Path(config.state_folder) if config.state_folder else Path.home() / ".ros" / "clipoint3d_ros" / name
     live = Path(config.live_folder) if config.live_folder else ram_folder("clipoint3d_ros") / name
+    claims = claimed(folder, live)
+    try:
+        return _load(config, folder, live, claims, versions, warn, tell)
+    except BaseException:
+        for claim in claims:
+            claim.close()
+        raise
+
+
+def claimed(*folders: Path) -> tuple[TextIO, ...]:
+    """Files that lock folders for this process for as long as they are open: two nodes would take each other's bundles
+    for their own. However a process ends, its locks go with it.
+
+    Raises:
+        OSError: another node has one of them, in words; or it cannot be made.
+    """
+    claims: list[TextIO] = []
+    for folder in folders:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        claims.append((folder.parent / f".{folder.name}.in_use").open("w"))
+        try:
+            fcntl.flock(claims[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            for claim in claims:
+                claim.close()
+            raise OSError(
+                f"another adaptation node of this name uses {folder}; give each robot on this machine its own "
+                "state_folder and live_folder, or a namespace"
+            ) from error
+        except OSError:
+            pass  # a file system without locks: one node is then the user's to see to
+    return tuple(claims)
+
+
+def _load(
+    config: AdaptationConfig,
+    folder: Path,
+    live: Path,
+    claims: tuple[TextIO, ...],
+    versions: Versions,
+    warn: Callable[[str], object],
+    tell: Callable[[str], object],
+) -> tuple[Adapting, str]:
     classes = read_classes(config.class_source)
     backbone = load_backbone(
         config.backbone or None, config.pretrained or None, config.device or None, patches=config.patches
@@ -176,7 +227,7 @@ def load(
     companion = Companion(reference, text, backbone.scale * backbone.temperature, config.companion)
     store = Store(live, folder / "bundles", config.keep)
     kept = None if gradient is None else backbone
-    adapting = Adapting(classes, backbone.card, companion, store, folder, kept, gradient)
+    adapting = Adapting(classes, backbone.card, companion, store, folder, kept, gradient, claims)
     versions.begin(max(store.versions(), default=FROZEN))
     latest = adapting.latest(backbone)
     if latest is not None:

@@ -42,12 +42,13 @@ class HandOver:
         """
         Args:
             node: through which it speaks; it must be spun by another thread than the one that calls `give` or `given`.
-            perception: the node's name, in the same namespace.
+            perception: the node's name, in the same namespace, or absolute.
             found_s: seconds for perception to be found: on a busy machine DDS takes some, and here nobody waits.
         """
         self._set: Any = node.create_client(SetParameters, f"{perception}/set_parameters")
         self._get: Any = node.create_client(GetParameters, f"{perception}/get_parameters")
-        self._name = f"{node.get_namespace().rstrip('/')}/{perception}"
+        there = "" if perception.startswith("/") else f"{node.get_namespace().rstrip('/')}/"
+        self._name = there + perception
         self.perception, self._found_s = perception, found_s
         self._node = node
         self._one = threading.Lock()  # at a time
@@ -121,6 +122,10 @@ class HandOver:
                 return Theirs(by_others(given), given)
             if parameter.name == "classes":
                 return Theirs(CLASSES_CHANGED)
+        for parameter in event.new_parameters:  # perception was started anew, with a bundle of somebody's
+            given = parameter.value.string_value
+            if parameter.name == "bundle" and given:
+                return Theirs(by_others(given), given)
         return None
 
     def _found(self, client: Any) -> bool:

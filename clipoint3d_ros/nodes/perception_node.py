@@ -24,7 +24,7 @@ from std_srvs.srv import SetBool, Trigger
 from vision_msgs.msg import Detection3DArray, VisionInfo
 from visualization_msgs.msg import MarkerArray
 
-from clipoint3d_ros.geometry.clouds import doubtful_scale
+from clipoint3d_ros.geometry.clouds import doubtful_place, doubtful_scale
 from clipoint3d_ros.nodes.boxes import Box, read_boxes
 from clipoint3d_ros.nodes.cloud_node import CloudNode
 from clipoint3d_ros.nodes.detections import features_image, picture_image, segment_boxes, vision_info
@@ -196,6 +196,10 @@ class PerceptionNode(CloudNode[PerceptionConfig]):
             if said := doubtful_scale(f"object '{segment.id}'", box.size):
                 self._statistics.trouble(said)
                 return self._warn("scale", said)
+        for segment, box in zip(segments[:1], boxes[:1], strict=True):  # all of a cloud are about as far
+            if said := doubtful_place(f"object '{segment.id}'", box.centre):
+                self._statistics.trouble(said)
+                self._warn("place", said)
 
     def _publish_views(self, header: Any, projection: Any, recognitions: Sequence[Recognition]) -> None:
         if self._views.get_subscription_count():
@@ -289,6 +293,7 @@ class PerceptionNode(CloudNode[PerceptionConfig]):
 
     def _let_go(self) -> None:
         self._serving = None
+        self._still.clear()  # which holds the tower, by which it tells models apart
         gc.collect()
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()

@@ -27,22 +27,23 @@ class Versions:
         self.restart: tuple[Path, int] | None = None
         self.network: Network | None = None
         self._known = {FROZEN}
+        self._theirs = False  # what perception serves is somebody else's, whose versions count from 1 as these do
 
     @property
     def known(self) -> frozenset[int]:
         """Those whose features are of the network that is learned from."""
-        return frozenset(self._known)
+        return frozenset(self._known & {FROZEN} if self._theirs else self._known)
 
     @property
     def strange(self) -> bool:
         """Whether perception serves one whose features are another network's."""
-        return self.served is not None and self.served not in self._known
+        return self.served is not None and self.served not in self.known
 
     def begin(self, made: int) -> None:
         """Count on from the highest version that was found; nothing is live, the frozen features are learned from."""
         self.made = made
         self.leave()
-        self.restart = None
+        self.restart, self._theirs = None, False
         self.give_up()
 
     def go_on(self, bundle: Path, version: int, network: Network | None) -> None:
@@ -67,7 +68,7 @@ class Versions:
 
     def take(self, version: int) -> None:
         """Perception took it."""
-        self.live, self.restart = version, None
+        self.live, self.restart, self._theirs = version, None, False
         if self.pending is not None and self.pending[1] == version:
             self.pending = None
 
@@ -79,8 +80,11 @@ class Versions:
             self.pending = None
 
     def leave(self) -> None:
-        """What perception serves is somebody else's choice, and nothing is given against it."""
-        self.live, self.pending = FROZEN, None
+        """What perception serves is somebody else's choice, and nothing is given against it.
+
+        Until it takes a version of this companion again its number says nothing: others count from 1, too.
+        """
+        self.live, self.pending, self._theirs = FROZEN, None, True
 
     def follow(self, network: Network) -> None:
         """Learn from a trained network's features from now on; no version so far has them."""
@@ -95,5 +99,5 @@ class Versions:
         self.served = version
         if self.pending is not None and self.pending[1] == version:
             self.take(version)
-        elif version != FROZEN and version in self._known and self.restart is None:
+        elif version != FROZEN and version in self.known and self.restart is None:
             self.live = version

@@ -1,9 +1,11 @@
 """Backbones from disk: weights and preprocessing together, nothing downloaded, everything missing said in words."""
 
+import gc
 import json
 import logging
 import shutil
 import socket
+import weakref
 
 import open_clip
 import pytest
@@ -11,12 +13,14 @@ import torch
 from quick_gelu import CONFIG, NAME, TAG, quick_gelu_weights
 from safetensors.torch import load_file, save_file
 
+from clipoint3d_ros.clip import backbone as backbone_module
 from clipoint3d_ros.clip.backbone import (
     CONFIG_FILE,
     WEIGHTS_FILE,
     MissingWeights,
     file_checksum,
     load_backbone,
+    share_backbones,
 )
 from clipoint3d_ros.resources import EMBEDDED, asset
 
@@ -252,3 +256,14 @@ def test_the_embedded_models_are_small_and_whole(name):
 
 def test_the_first_embedded_model_serves_where_none_is_named():
     assert load_backbone(device="cpu").name == EMBEDDED[0] == "clipoint3d-tiny"
+
+
+def test_a_shared_backbone_lives_as_long_as_somebody_holds_it(small_model_folder, monkeypatch):
+    monkeypatch.setattr(backbone_module, "_shared", None)
+    share_backbones()
+    first = load_backbone(f"local-dir:{small_model_folder}", device="cpu")
+    assert load_backbone(f"local-dir:{small_model_folder}", device="cpu") is first
+    alive = weakref.ref(first)
+    del first
+    gc.collect()
+    assert alive() is None, "nodes that were cleaned up keep it"

@@ -12,6 +12,7 @@ from clipoint3d_ros.geometry.clouds import (
     FURTHEST_M,
     CloudError,
     all_measured,
+    doubtful_place,
     doubtful_scale,
     extents,
     farthest_points,
@@ -173,3 +174,9 @@ def test_objects_of_many_metres_are_doubted_in_words():
     assert doubtful_scale("mug", np.array([80.0, 120.0, np.float32(95)])).startswith(
         "mug is 120 m across, if its points"
     )
+
+
+def test_objects_far_from_their_frame_s_origin_are_doubted_in_words():
+    assert doubtful_place("object '3'", (3.0, -900.0, 12.0)) == ""
+    said = doubtful_place("object '3'", (5e5, -5.4e6, 100.0))
+    assert said.startswith("object '3' is 5400 km from its frame's origin, where float32 knows places to 500 mm only")

@@ -64,8 +64,9 @@ class Beside:
             # Of another process nobody here sees what is matched: a blank cloud goes the whole way.
             self.peer.wait(self._hears_a_blank, seconds, "a blank cloud, heard of by the companion")
             return
-        self.peer.wait(lambda: len(ours._inputs) > len(ours._parts), what="all its inputs")
-        self.peer.wait(lambda: all(each.get_publisher_count() for each in ours._inputs), what="matched inputs")
+        self.peer.wait(lambda: len(ours._inputs) == len(ours._parts), what="all its inputs")
+        heard = lambda: (*ours._inputs, *ours._choices)  # noqa: E731
+        self.peer.wait(lambda: all(each.get_publisher_count() for each in heard()), what="matched inputs")
         parts = [getattr(theirs, f"_{name}") for name in ours._parts if name != "detections"]
         outputs = [*parts, theirs._frozen, ours._learned, ours._verdicts]
         self.peer.wait(

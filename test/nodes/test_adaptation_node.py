@@ -413,6 +413,37 @@ def test_a_node_that_stops_during_a_hand_over_waits_for_no_answer_and_learns_on_
     peer.wait(lambda: beside.version() == 2, what="the next version")
 
 
+def test_while_inactive_choices_of_others_are_heard_and_nothing_is_handed_over(perceive, adapt):
+    peer = perceive()
+    beside = adapt(peer)
+    beside.show()
+    beside.wait_for_version(1)
+    assert beside.transition("deactivate")
+    assert peer.reset().success
+    beside.wait_for_version(0)
+    assert "set to '' by someone else" in beside.diagnosed(lambda d: d["paused"] != "no")["paused"]
+    assert beside.transition("activate")
+    assert beside.diagnosed(lambda d: d["state"] == "active")["version"] == "0"
+    assert beside.call("pause", False)[0]
+    assert beside.transition("deactivate")
+    accepted, verdict = beside.call("adapt")
+    assert accepted, verdict
+    assert beside.diagnosed(lambda d: d["state"] == "inactive")["version"] == "0"
+    assert (beside.version(), peer.parameter("bundle")) == (0, "")
+    assert beside.transition("activate")
+    beside.wait_for_version(2)
+
+
+def test_what_was_handed_over_reaches_the_disk_in_time_without_another_hand_over(perceive, adapt, tmp_path):
+    peer = perceive()
+    beside = adapt(peer, save_s=4.0)
+    beside.show()
+    beside.wait_for_version(1)
+    beside.show()
+    beside.wait_for_version(2)
+    peer.wait(lambda: "version-000002" in bundles(tmp_path, "state"), what="a copy")
+
+
 def test_a_perception_started_anew_is_given_what_was_live(perceive, adapt):
     peer = perceive()
     beside = adapt(peer)

@@ -180,3 +180,20 @@ def test_what_is_wanted_no_longer_at_the_last_moment_is_not_given(hand, percepti
     hand.give("/live/1")
     assert hand.give("/live/2", lambda: False) == Answer("it is wanted no longer", decided=False)
     assert perception.bundle == "/live/1"
+
+
+@pytest.mark.parametrize(
+    ("name", "there"), [("perception", "/robot/perception"), ("/arm/perception", "/arm/perception")]
+)
+def test_perception_is_known_by_its_name_in_the_namespace_or_the_whole_of_it(perception, name, there):
+    perception.create_client = lambda kind, service: perception
+    hand = HandOver(perception, name)
+    assert hand.set_by_others(event("/theirs", node=there)).bundle == "/theirs"
+    assert hand.set_by_others(event("/theirs", node=f"/other{there}")) is None
+
+
+def test_perception_that_starts_anew_with_a_bundle_has_somebody_s_and_without_one_has_nobody_s(hand):
+    told = [Parameter(name="bundle", value=ParameterValue(type=4, string_value=given)) for given in ("/theirs", "")]
+    started, bare = (ParameterEvent(node="/robot/perception", new_parameters=[each]) for each in told)
+    assert hand.set_by_others(started).bundle == "/theirs"
+    assert hand.set_by_others(bare) is None

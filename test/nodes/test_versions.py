@@ -115,3 +115,18 @@ def test_against_somebody_else_s_choice_nothing_is_wanted(versions):
     versions.want("/live/4", 4)
     versions.leave()
     assert (versions.live, versions.wanted, versions.pending) == (FROZEN, FROZEN, None)
+
+
+def test_somebody_else_s_bundle_may_have_a_number_of_this_companion_s_and_is_strange_all_the_same(versions):
+    for version in (1, 2):
+        versions.put(version)
+        versions.take(version)
+    versions.leave()
+    versions.say(1)
+    assert (versions.strange, versions.live, versions.known) == (True, FROZEN, {FROZEN})
+    versions.say(FROZEN)
+    assert not versions.strange, "the frozen model is the same, whoever chose it"
+    versions.want("/live/3", 3)
+    versions.put(3)
+    versions.say(3)
+    assert (versions.strange, versions.known) == (False, {FROZEN, 1, 2, 3})
