@@ -267,7 +267,9 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         self.get_logger().info(f"{told} ({time.monotonic() - began:.1f} s)")
 
     def _hear_perception(self) -> None:
-        """What it serves, and what others choose for it: that counts while this node is inactive, too."""
+        """What it serves and what others choose for it, from configuring on: that counts in an inactive node, too."""
+        if self._choices:
+            return
         topic = f"{self._config.perception}/output/vision_info"
         self._choices = [
             subscription(self.create_subscription, VisionInfo, topic, self._on_vision_info, LATCHED),
@@ -285,6 +287,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
 
     def _open(self) -> None:
         """Listen to perception; what was live when this node last ran is handed over once perception is heard."""
+        self._hear_perception()
         self._worker = Worker(self._work, self._work_failed)
         if self._training is not None:
             self._training.start()

@@ -14,7 +14,8 @@ from clipoint3d_ros.evaluation.console import aligned, percent
 _VIEWS = {"entropy": "ten views by entropy", "sensor": "sensor-facing views"}
 _LEGEND = (
     "gain: over frozen, macro accuracy, points (95 % interval); regret: worst window of 500 objects, or of a third of "
-    "a shorter stream, points; worse: windows significantly worse; forgetting: source accuracy after less before; "
+    "a shorter stream, points of accuracy; macro regret: of macro accuracy, where a class of which the window has one "
+    "object counts like any other; worse: windows significantly worse; forgetting: source accuracy after less before; "
     "half: objects until half the gain; ECE: of the class probabilities; of the score: of what is published, where an "
     "unknown object is never right"
 )
@@ -61,6 +62,7 @@ def _stream(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
         "gain",
         "micro gain",
         "regret",
+        "macro regret",
         "worse",
         "forgetting",
         "ECE",
@@ -78,6 +80,7 @@ def _stream(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
                 _points(row["gain"], row["gain_ci95"]),
                 _points(row["micro_gain"], row["micro_gain_ci95"]),
                 f"{row['regret']:.1f}",
+                f"{row['macro_regret']:.1f}",
                 f"{row['worse_windows']}/{row['windows']}",
                 f"{100 * row['forgetting']:+.1f}",
                 f"{100 * row['ece']:.1f}",
@@ -93,7 +96,7 @@ def _stream(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
 
 def _overview(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """Mean gain and worst regret of every method; the streams it ran on, for some run on fewer."""
-    table = [["method", "streams", "mean gain", "least gain", "worst regret", "worse windows", "forgetting"]]
+    table = [["method", "streams", "mean gain", "least gain", "worst regret", "macro", "worse windows", "forgetting"]]
     for method in dict.fromkeys(row["method"] for row in rows):
         own = [row for row in rows if row["method"] == method]
         table.append(
@@ -103,6 +106,7 @@ def _overview(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
                 f"{100 * np.mean([row['gain'] for row in own]):+.1f}",
                 f"{100 * min(row['gain'] for row in own):+.1f}",
                 f"{max(row['regret'] for row in own):.1f}",
+                f"{max(row['macro_regret'] for row in own):.1f}",
                 str(sum(row["worse_windows"] for row in own)),
                 f"{100 * np.mean([row['forgetting'] for row in own]):+.1f}",
             ]
