@@ -60,7 +60,7 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
         "{perception}/output/features": "the feature of each object",
         "{perception}/output/evidence": "how far each answer may be trusted",
         "{perception}/output/objects": "each object's points; in mode `gradient` only",
-        "{perception}/output/vision_info": "which adapter answers: a lost one is handed over again (from configuring on)",
+        "{perception}/output/vision_info": "which adapter answers: a lost one is given again (from configuring on)",
         "/parameter_events": "a bundle or classes set by somebody else: adaptation then pauses (from configuring on)",
         "~/output/verdicts": "the guard's verdict on every candidate, with its numbers",
         "~/output/learned": "the header of every frame that was looked at, learned from or not",
