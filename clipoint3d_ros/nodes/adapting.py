@@ -168,13 +168,13 @@ def claimed(*folders: Path) -> tuple[TextIO, ...]:
     for their own. However a process ends, its locks go with it.
 
     Raises:
-        OSError: another node has one of them, in words; or it cannot be made.
+        OSError: another node has one of them, in words.
     """
     claims: list[TextIO] = []
     for folder in folders:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        claims.append((folder.parent / f".{folder.name}.in_use").open("w"))
         try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            claims.append((folder.parent / f".{folder.name}.in_use").open("w"))
             fcntl.flock(claims[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             for claim in claims:
@@ -184,7 +184,7 @@ def claimed(*folders: Path) -> tuple[TextIO, ...]:
                 "state_folder and live_folder, or a namespace"
             ) from error
         except OSError:
-            pass  # a file system without locks: one node is then the user's to see to
+            pass  # without locks, or not to be written, of which saving tells: one node is then the user's to see to
     return tuple(claims)
 
 

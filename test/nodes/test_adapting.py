@@ -19,3 +19,8 @@ def test_a_folder_belongs_to_one_node_until_that_lets_go(tmp_path):
         claim.close()
     for claim in claimed(tmp_path / "state", tmp_path / "live"):
         claim.close()
+
+
+def test_a_folder_that_cannot_be_made_is_no_reason_not_to_learn(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    assert claimed(tmp_path / "file" / "state") == ()
