@@ -188,7 +188,9 @@ def test_the_lifecycle_is_walked_from_outside(start):
     peer.send(scene(), 3)
     peer.answer(3)
     assert peer.transition("deactivate")
+    peer.served._still._model = "the tower"  # as `reuse_still` keeps it
     assert peer.transition("cleanup")
+    assert peer.served._still._model is None, "what was loaded is held on"
     assert peer.state() == "unconfigured"
     assert peer.transition("configure")
     assert peer.transition("shutdown")

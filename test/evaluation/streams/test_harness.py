@@ -92,6 +92,44 @@ def test_rows_are_measured_against_the_frozen_model(plan, runs):
     json.dumps({"rows": found, "curves": curves(runs)})
 
 
+def test_forgetting_counts_from_the_frozen_model_also_where_the_method_began_elsewhere(plan, runs):
+    changed = dict(runs)
+    for seed in plan.seeds:
+        cell = Cell("iid", plan.starts[0], "TDA", seed)
+        changed[cell] = replace(runs[cell], probe=(0.5, 0.5))
+        frozen = replace(cell, method="frozen")
+        changed[frozen] = replace(runs[frozen], probe=(0.75, 0.75))
+    row = next(r for r in rows(plan, changed) if (r["stream"], r["method"]) == ("iid", "TDA"))
+    assert row["forgetting"] == pytest.approx(-0.25)
+
+
+def test_both_regrets_are_told(plan, runs):
+    found = rows(plan, runs)
+    head = tables._stream(found[:1])[0]
+    (row,) = tables._stream([{**found[0], "regret": 1.25, "macro_regret": 13.5}])[1:]
+    assert (row[head.index("regret")], row[head.index("macro regret")]) == ("1.2", "13.5")
+
+
+def test_encoding_is_timed_with_the_views_that_count(plan, monkeypatch):
+    asked = []
+    given = Classifier.with_config
+    monkeypatch.setattr(Classifier, "with_config", lambda self, config: asked.append(config) or given(self, config))
+    for views in ("entropy", "sensor"):
+        assert harness._encode_ms(replace(plan, views=views), plan.starts[0], "simulated") > 0
+    assert {config.selection for config in asked} <= {"entropy", "sensor"}
+    assert "sensor" in {config.selection for config in asked}
+
+
+def test_bundles_that_differ_in_their_statistics_alone_are_two(tmp_path):
+    for name, told in (("one", b"temperature 1"), ("same", b"temperature 1"), ("other", b"temperature 2")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "adapter.safetensors").write_bytes(b"weights")
+        (tmp_path / name / "bundle.json").write_bytes(told)
+    one, same, other = (harness.bundle_checksums(str(tmp_path / name)) for name in ("one", "same", "other"))
+    assert one == same
+    assert one != other
+
+
 def test_an_answer_that_is_no_number_counts_as_wrong_and_is_told(plan, runs):
     broken = dict(runs)
     cell = Cell("iid", plan.starts[0], "TDA", 0)
