@@ -46,6 +46,11 @@ class Clouds:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def scannable(self) -> bool:
+        """Whether a sensor's looks at them can be simulated: they are complete, and their size is known."""
+        return self.metric and not bool(self.seen.any())
+
     def take(self, rows: Tensor) -> Clouds:
         """The objects of some rows (K,) int64, each a look of its own."""
         return Clouds(

@@ -79,7 +79,7 @@ class Gradient:
         seed = self._config.seed
         complete = levelled(shots, STORED_POINTS)
         scans = None
-        if not bool(complete.seen.any()) and complete.metric:
+        if complete.scannable:
             scans = scanned(
                 complete, viewpoints(self._config, seed), max(recipe.training.scans, 1), seed, self._config.misshape
             )

@@ -19,9 +19,7 @@ class GuardConfig:
     """The limits."""
 
     probe_loss: float = 0.02  # of macro accuracy on the probe set, below the anchor's
-    least_variety: float = (
-        0.5  # of the frozen model's effective number of answered classes beyond one, held-out objects
-    )
+    least_variety: float = 0.5  # of the frozen model's effective number of classes on held-out objects, beyond one
     entropy_rise: float = 0.15  # of mean held-out entropy above the frozen model's calibrated one, share of log C
     most_drift: float = 0.2  # share of the probe set answered otherwise than by the anchor
     least_held: int = 4  # objects not learned from, below which nothing can be judged

@@ -143,7 +143,7 @@ def as_seen(objects: Objects, config: ReferenceConfig, seed: int) -> Clouds:
     """Clouds of objects as a sensor like the robot's sees them: `looks` at each complete one of known size, from places
     drawn with the seed; the same seed gives the same clouds."""
     clouds = levelled(objects, 2 * config.points)
-    if not bool(clouds.seen.any()) and clouds.metric:
+    if clouds.scannable:
         clouds = scanned(clouds, viewpoints(config, seed), config.looks, seed, config.misshape)
     return worn(clouds, config.points, config.cut_share, seed)
 

@@ -205,7 +205,8 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         self._suffer("store", "")
         self._handed_s, self._unsaved = time.monotonic(), True
         self._succession.give(wanted)
-        self._save_in_time(adapting)
+        if self._to_be_saved:
+            self._save(adapting)
 
     def _on_vision_info(self, info: VisionInfo) -> None:
         """Perception that was started anew answers by the frozen model; it gets what was live."""
@@ -287,7 +288,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
 
     def _open(self) -> None:
         """Listen to perception; what was live when this node last ran is handed over once perception is heard."""
-        self._hear_perception()
+        self._hear_perception()  # where no model was loaded first, as for docs/topics.md
         self._worker = Worker(self._work, self._work_failed)
         if self._training is not None:
             self._training.start()
@@ -328,10 +329,10 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         if training is not None:
             training.stop(_END_S)
 
-    def _save_in_time(self, adapting: Adapting) -> None:
-        """Copy to disk what was handed over, `save_s` after the last copy at the soonest."""
-        if self._unsaved and time.monotonic() - self._saved_s >= self._config.save_s:
-            self._save(adapting)
+    @property
+    def _to_be_saved(self) -> bool:
+        """Whether something handed over is to be copied to disk now: `save_s` after the last copy at the soonest."""
+        return self._unsaved and time.monotonic() - self._saved_s >= self._config.save_s
 
     def _save(self, adapting: Adapting) -> str:
         """Copy the live bundle and the memories to disk; what went wrong in words, or ""."""
@@ -433,8 +434,8 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         adapting, versions = self._adapting, self._versions
         if self._worker is not None and adapting is not None:
             self._succession.go_on(adapting.store, adapting.latest)
-            if self._unsaved and not self._succession.hand.busy:
-                threading.Thread(target=self._save_in_time, args=(adapting,), name="save", daemon=True).start()
+            if self._to_be_saved:  # a slow disk must not keep services waiting
+                threading.Thread(target=self._save, args=(adapting,), name="save", daemon=True).start()
         values = {
             "state": "active" if self._worker else "inactive" if adapting else "unconfigured",
             "mode": self._config.mode,

@@ -183,7 +183,7 @@ class PerceptionNode(CloudNode[PerceptionConfig]):
         stand: Standpoint,
     ) -> None:
         boxes = segment_boxes(segments, stand.up)
-        self._doubt_scale(segments, boxes)
+        self._doubt_measures(segments, boxes)
         if self._frozen.get_subscription_count():
             frozen = [answer.frozen or answer for answer in recognitions]
             self._frozen.publish(self._written(header, segments, boxes, frozen, config.top_k))
@@ -191,15 +191,15 @@ class PerceptionNode(CloudNode[PerceptionConfig]):
             self._markers.publish(marker_array(header, boxes, recognitions, stand.up))
         self._detections.publish(self._written(header, segments, boxes, recognitions, config.top_k))
 
-    def _doubt_scale(self, segments: Sequence[Segment], boxes: Sequence[Box]) -> None:
+    def _doubt_measures(self, segments: Sequence[Segment], boxes: Sequence[Box]) -> None:
         for segment, box in zip(segments, boxes, strict=True):
             if said := doubtful_scale(f"object '{segment.id}'", box.size):
                 self._statistics.trouble(said)
                 return self._warn("scale", said)
-        for segment, box in zip(segments[:1], boxes[:1], strict=True):  # all of a cloud are about as far
-            if said := doubtful_place(f"object '{segment.id}'", box.centre):
-                self._statistics.trouble(said)
-                self._warn("place", said)
+        # All of a cloud are about as far.
+        if segments and (said := doubtful_place(f"object '{segments[0].id}'", boxes[0].centre)):
+            self._statistics.trouble(said)
+            self._warn("place", said)
 
     def _publish_views(self, header: Any, projection: Any, recognitions: Sequence[Recognition]) -> None:
         if self._views.get_subscription_count():

@@ -177,7 +177,6 @@ class Classifier:
             features = self.encode(projection)
             return self.decide(projection, features, self.encode_frozen(projection, features))
 
-    @torch.inference_mode()
     def project(
         self, clouds: Sequence[np.ndarray], up: Vector = (0, 0, 1), viewpoint: Vector | None = None
     ) -> Projection:

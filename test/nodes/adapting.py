@@ -65,8 +65,8 @@ class Beside:
             self.peer.wait(self._hears_a_blank, seconds, "a blank cloud, heard of by the companion")
             return
         self.peer.wait(lambda: len(ours._inputs) == len(ours._parts), what="all its inputs")
-        heard = lambda: (*ours._inputs, *ours._choices)  # noqa: E731
-        self.peer.wait(lambda: all(each.get_publisher_count() for each in heard()), what="matched inputs")
+        inputs = (*ours._inputs, *ours._choices)
+        self.peer.wait(lambda: all(each.get_publisher_count() for each in inputs), what="matched inputs")
         parts = [getattr(theirs, f"_{name}") for name in ours._parts if name != "detections"]
         outputs = [*parts, theirs._frozen, ours._learned, ours._verdicts]
         self.peer.wait(

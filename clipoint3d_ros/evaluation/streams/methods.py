@@ -86,6 +86,7 @@ _TIER_2 = tuple(
         *(f"clip.{part}" for part in ("network", "peft", "point_encoder", "prompts", "text")),
     )
 )
+_TIERS = (*_TIER_1, *_TIER_2)
 _TOWER = "clipoint3d_ros.evaluation.streams.peers.tower"
 
 METHODS: tuple[Method, ...] = (
@@ -149,7 +150,7 @@ METHODS: tuple[Method, ...] = (
         gradient_alone.GradientAlone,
         ours.GradientConfig(),
         gradient=True,
-        uses=(ours.__name__, *_TIER_1, *_TIER_2),
+        uses=(ours.__name__, *_TIERS),
     ),
     Method(
         "ours: gradient unguarded",
@@ -157,7 +158,7 @@ METHODS: tuple[Method, ...] = (
         gradient_alone.GradientAlone,
         gradient_alone.UnguardedConfig(),
         gradient=True,
-        uses=(ours.__name__, *_TIER_1, *_TIER_2),
+        uses=(ours.__name__, *_TIERS),
     ),
     Method(
         "ours: both tiers",
@@ -165,7 +166,7 @@ METHODS: tuple[Method, ...] = (
         ours.BothTiers,
         ours.GradientConfig(),
         gradient=True,
-        uses=(*_TIER_1, *_TIER_2),
+        uses=_TIERS,
     ),
     Method("CLIPoint3D offline", "adapted beforehand, then left alone", Offline, OfflineConfig(), bundle=True),
 )
