@@ -32,17 +32,18 @@ from clipoint3d_ros.adaptation.companion import Candidate, Companion
 from clipoint3d_ros.adaptation.guard import Verdict
 from clipoint3d_ros.adaptation.sighting import Sighting
 from clipoint3d_ros.adaptation.store import StoreError
-from clipoint3d_ros.clip.bundle import Adapter, BundleError, save_bundle, save_statistics
+from clipoint3d_ros.clip.bundle import BundleError
 from clipoint3d_ros.nodes.adaptation_config import AdaptationConfig
 from clipoint3d_ros.nodes.adapting import Adapting, load
 from clipoint3d_ros.nodes.diagnostics import as_message, figures, learning
 from clipoint3d_ros.nodes.hand_over import CLASSES_CHANGED
 from clipoint3d_ros.nodes.hardware import hardware
-from clipoint3d_ros.nodes.health import Health, Level
+from clipoint3d_ros.nodes.health import Health, Level, Troubles
 from clipoint3d_ros.nodes.inbox import Worker
 from clipoint3d_ros.nodes.judgements import Judgements
 from clipoint3d_ros.nodes.lifecycle import LATCHED, RELIABLE, Lifecycle, own, sentence
 from clipoint3d_ros.nodes.parameters import ParameterError, changed
+from clipoint3d_ros.nodes.pauses import Pauses
 from clipoint3d_ros.nodes.program import leave, run
 from clipoint3d_ros.nodes.qos import subscription
 from clipoint3d_ros.nodes.sightings import Gathering, Parts, log_sighting, sightings
@@ -76,12 +77,12 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         self._tracker, self._time = Tracker(), Clock()
         self._lock = threading.Lock()  # of the companion: the worker learns, services ask
         self._judgements, self._health = Judgements(), Health()
-        self._lasting: dict[str, str] = {}  # troubles by kind, until they are mended
-        self._paused = self._limited = ""  # why: until ~/pause ends it; until it is below the user's limits again
+        self._troubles = Troubles(self._warn)
+        self._pauses = Pauses(self.get_logger().warning, self.get_logger().info)
         self._handed_s = self._saved_s = 0.0
         self._unsaved = False  # something was handed over since
         self._choices: list[Any] = []  # subscriptions by which perception's are heard
-        self._frames = self._trouble_count = self._jumps = self._failed_until = 0
+        self._frames = self._jumps = self._failed_until = 0
         self._budget = Budget(self._config.duty_cycle)
         self._verdicts = self._make_publisher(DiagnosticArray, "~/output/verdicts", RELIABLE)
         self._learned = self._make_publisher(Header, "~/output/learned", RELIABLE)
@@ -90,7 +91,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         for name, answer in (("adapt", self._on_adapt), ("save", self._on_save), ("reset", self._on_reset)):
             self.create_service(Trigger, f"~/{name}", partial(self._on_trigger, answer))
         self._succession = Succession(
-            self, self._config.perception, lambda: self._silent, self._leave, partial(self._suffer, "hand-over")
+            self, self._config.perception, lambda: self._silent, self._leave, partial(self._troubles.say, "hand-over")
         )
         self._versions = self._succession.versions
         self._parts: dict[str, Any] = {}
@@ -108,7 +109,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
     def _work(self, parts: Parts) -> None:
         try:
             self._learn(parts)
-            self._suffer("frames", "")
+            self._troubles.say("frames", "")
         except Exception as error:  # one bad frame must not end the node
             self._work_failed(error)
         self._learned.publish(parts.detections.header)  # whoever waits for it need not know what came of it
@@ -118,19 +119,19 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         if adapting is None:
             return
         self._follow_time(adapting.companion, nanoseconds(parts.detections.header.stamp) / 1e9)
-        if self._idle:
+        if self._pauses.why:
             return
         names = adapting.classes.names
         strange = {d.results[0].hypothesis.class_id for d in parts.detections.detections if d.results}
         strange -= {*names, UNKNOWN}
         if strange:
-            self._suffer(
+            self._troubles.say(
                 "classes",
                 f"'{min(strange)}' is none of this node's classes {', '.join(names)}, but perception "
                 "answers it; give both nodes the same",
             )
         else:
-            self._suffer("classes", "")
+            self._troubles.say("classes", "")
         with self._budget.spending(work=time.thread_time), self._lock:
             for sighting in sightings(parts, names, adapting.companion, self._tracker, self._versions.known):
                 self._log(adapting, sighting, adapting.companion.observe(sighting))
@@ -165,7 +166,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
                 try:
                     adapting.store.clear()  # else the next start would go on from what was given up
                 except StoreError as error:
-                    self._suffer("store", f"what was given up may come back at the next start: {error}")
+                    self._troubles.say("store", f"what was given up may come back at the next start: {error}")
             self._succession.give(wanted)
 
     def _back_to_frozen(self) -> tuple[str, int]:
@@ -177,32 +178,17 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
 
     def _hand_over(self, adapting: Adapting, candidate: Candidate) -> None:
         version = self._versions.made + 1
-        told: dict[str, Any] = {
-            "version": version,
-            "parent": self._versions.live,
-            "probe": {name: value for name, (value, _) in candidate.verdict.numbers.items()},
-            "training": {"by": "adaptation", "objects": len(adapting.companion.learned)},
-            "temperature": 1.0,  # the statistics' weights calibrate
-            "classes": adapting.classes,
-            "statistics": candidate.statistics,
-        }
-        network, backbone = self._versions.network, adapting.backbone
-        if network is not None and backbone is not None:
-            adapter = Adapter(network, **told)
-            write = partial(save_bundle, network=network, frozen=backbone, adapter=adapter)
-        else:
-            write = partial(save_statistics, card=adapting.card, **told)
         try:
             with self._lock:
                 if adapting.companion.live is not candidate.statistics:
                     return  # forgotten in the meantime, by ~/reset
-                path = adapting.store.put(version, write)
+                path = adapting.write(version, self._versions.live, candidate, self._versions.network)
                 self._versions.put(version)
                 wanted = self._versions.want(str(path), version)
         except (StoreError, BundleError) as error:
-            self._suffer("store", f"an accepted adapter could not be written, so nothing changes: {error}")
+            self._troubles.say("store", f"an accepted adapter could not be written, so nothing changes: {error}")
             return
-        self._suffer("store", "")
+        self._troubles.say("store", "")
         self._handed_s, self._unsaved = time.monotonic(), True
         self._succession.give(wanted)
         if self._to_be_saved:
@@ -216,13 +202,13 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         """Somebody else gave perception a bundle or other classes: that is respected, not overwritten."""
         theirs = self._succession.set_by_others(event)
         if theirs is not None and theirs.bundle is None:
-            self._pause(theirs.why)
+            self._pauses.begin(theirs.why)
         elif theirs is not None:
             self._leave(theirs.why)
 
     def _leave(self, why: str) -> None:
         """Perception answers by somebody else's choice: pause, and after a restart, too, until ~/pause ends it."""
-        self._pause(why)
+        self._pauses.begin(why)
         self._keep_pause(why)
 
     def _keep_pause(self, why: str) -> None:
@@ -230,7 +216,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
             if self._adapting is not None:
                 self._adapting.keep_pause(why)
         except OSError as error:
-            self._suffer("save", f"the pause will not outlast this node: {error}")
+            self._troubles.say("save", f"the pause will not outlast this node: {error}")
 
     # Lifecycle
 
@@ -241,10 +227,10 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         logger = self.get_logger()
         adapting, told = load(self._config, name, self._versions, logger.warning, logger.info)
         self._succession.address(self._config.perception)
-        if self._paused == CLASSES_CHANGED:
-            self._paused = ""  # these are the classes now
+        if self._pauses.asked == CLASSES_CHANGED:
+            self._pauses.asked = ""  # these are the classes now
         if kept := adapting.kept_pause():
-            self._pause(kept)
+            self._pauses.begin(kept)
         self._time = Clock()
         for sighting in (*adapting.companion.learned.sightings()[-1:], *adapting.companion.held.sightings()[-1:]):
             self._time.newest_s = max(self._time.newest_s, sighting.stamp_s)  # time that starts again is seen
@@ -256,7 +242,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
                 self._lock,
                 self._budget,
                 config=lambda: self._config,
-                idle=lambda: bool(self._idle),
+                idle=lambda: bool(self._pauses.why),
                 accepted=self._versions.follow,
                 concluded=partial(self._conclude, adapting),
                 failed=self._training_failed,
@@ -340,9 +326,9 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         try:
             adapting.save(self._config.keep_clouds, self._versions.network)
         except (OSError, ValueError) as error:
-            self._suffer("save", f"not saved: {error}")
+            self._troubles.say("save", f"not saved: {error}")
             return str(error)
-        self._suffer("save", "")
+        self._troubles.say("save", "")
         return ""
 
     # Services and parameters
@@ -359,29 +345,19 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         return SetParametersResult(successful=True)
 
     @property
-    def _idle(self) -> str:
-        """Why nothing is learned just now; "" while something may be."""
-        return self._paused or self._limited
-
-    @property
     def _silent(self) -> str:
         """Why no adapter is handed over just now; "" while one may be."""
-        return self._idle or ("" if self._worker is not None else "not active")
-
-    def _pause(self, why: str) -> None:
-        if not self._paused:
-            self.get_logger().warning(f"adaptation pauses: {why}")
-        self._paused = why
+        return self._pauses.why or ("" if self._worker is not None else "not active")
 
     def _on_pause(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         response.success = True
         if request.data:
-            self._paused = "asked to"
+            self._pauses.asked = "asked to"
             response.message = "nothing is learned until ~/pause is called with false"
         else:
-            self._paused = ""
+            self._pauses.asked = ""
             self._keep_pause("")
-            response.message = "learning goes on" + (f" below the {self._limited}" if self._limited else "")
+            response.message = "learning goes on" + (f" below the {limit}" if (limit := self._pauses.limit) else "")
         return response
 
     def _on_trigger(
@@ -416,7 +392,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
                 adapting.remove()
             except OSError as error:  # the next start may find what was learned
                 wrong = str(error)
-        self._paused, self._versions.restart = "", None
+        self._pauses.asked, self._versions.restart = "", None
         self._succession.errand(self._succession.give, wanted)  # after a hand-over that may be under way
         return not wrong, wrong or "everything learned is forgotten; perception goes back to the frozen model"
 
@@ -430,7 +406,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         self.get_logger().info(f"candidate {verdict}")
 
     def _on_tick(self) -> None:
-        self._hold_limits()
+        self._pauses.hold(self._budget.over(self._config.max_power_w, self._config.max_memory_mb))
         adapting, versions = self._adapting, self._versions
         if self._worker is not None and adapting is not None:
             self._succession.go_on(adapting.store, adapting.latest)
@@ -440,11 +416,11 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
             "state": "active" if self._worker else "inactive" if adapting else "unconfigured",
             "mode": self._config.mode,
             "steps": str(adapting.gradient.steps if adapting is not None and adapting.gradient is not None else 0),
-            "paused": self._idle or "no",
+            "paused": self._pauses.why or "no",
             "version": str(versions.live),
             "frames": str(self._frames),
             "incomplete": str(self._gathering.missed),
-            "failed": str(self._trouble_count),
+            "failed": str(self._troubles.failures),
             "time_jumps": str(self._jumps),
             "duty_cycle": f"{self._budget.spent:.3f}",
             **hardware("cpu" if adapting is None or adapting.backbone is None else adapting.backbone.device),
@@ -452,19 +428,19 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
             **self._judgements.rows(),
         }
         if self._training is not None and self._training.gradient.steps > self._failed_until:
-            self._suffer("training", "")
-        troubles = self._troubles()
+            self._troubles.say("training", "")
+        troubles = self._wrong()
         values |= {f"trouble.{kind}": said for kind, said in troubles.items() if said}
-        paused = f"paused: {self._idle}" if self._idle else ""
+        paused = f"paused: {self._pauses.why}" if self._pauses.why else ""
         judged = self._health.judge(troubles, self._config.error_after_s, passing=paused)
         summary = judged.why or f"adapter version {versions.live}"
         self._diagnostics.publish(self._message("adaptation", summary, values, judged.level))
 
-    def _troubles(self) -> dict[str, str]:
-        """What is wrong now, by kind; "" for what is not."""
-        if self._idle:
+    def _wrong(self) -> dict[str, str]:
+        """{kind: sentence} of what is wrong now."""
+        if self._pauses.why:
             return {}
-        versions, troubles = self._versions, dict(self._lasting)
+        versions, troubles = self._versions, self._troubles.there
         if versions.strange:
             troubles["strange"] = (
                 f"perception serves version {versions.served}, not of this node: nothing is learned from its features"
@@ -475,23 +451,6 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
                 "or set 'perception' to its name"
             )
         return troubles
-
-    def _suffer(self, kind: str, said: str) -> None:
-        """A trouble that is warned of, and lasts until the same thing goes well: then "" is said."""
-        if said:
-            self._lasting[kind] = said
-            self._warn(kind, said)
-        else:
-            self._lasting.pop(kind, None)
-
-    def _hold_limits(self) -> None:
-        """Pause above the user's limits of power and memory, and go on below them."""
-        over = self._budget.over(self._config.max_power_w, self._config.max_memory_mb)
-        if over and not self._limited:
-            self.get_logger().warning(f"adaptation pauses: {over}")
-        elif self._limited and not over:
-            self.get_logger().info("below its limits again" + ("" if self._paused else ": adaptation goes on"))
-        self._limited = over
 
     def _message(self, what: str, summary: str, values: dict[str, str], level: Level) -> DiagnosticArray:
         name = f"{self.get_fully_qualified_name().lstrip('/')}: {what}"
@@ -506,9 +465,9 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         try:
             log_sighting(path, sighting, name, reason)
         except OSError as error:
-            self._suffer("log", f"cannot write {path}: {error}")
+            self._troubles.say("log", f"cannot write {path}: {error}")
         else:
-            self._suffer("log", "")
+            self._troubles.say("log", "")
 
     def _work_failed(self, error: Exception) -> None:
         self._failed("frames", f"nothing learned from a frame: {sentence(error)}")
@@ -521,8 +480,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
 
     def _failed(self, kind: str, said: str) -> None:
         if rclpy.ok(context=self.context):
-            self._trouble_count += 1
-            self._suffer(kind, said)
+            self._troubles.fail(kind, said)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -7,10 +7,11 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import Any, NamedTuple, TextIO
 
-from clipoint3d_ros.adaptation.companion import Companion
+from clipoint3d_ros.adaptation.companion import Candidate, Companion
 from clipoint3d_ros.adaptation.config import load_recipe
 from clipoint3d_ros.adaptation.gradient import Gradient
 from clipoint3d_ros.adaptation.memory import Memory
@@ -18,7 +19,15 @@ from clipoint3d_ros.adaptation.memory_file import MemoryFileError
 from clipoint3d_ros.adaptation.reference import kept_reference
 from clipoint3d_ros.adaptation.store import Store, ram_folder
 from clipoint3d_ros.clip.backbone import Backbone, Card, load_backbone
-from clipoint3d_ros.clip.bundle import BundleError, check_backbone, load_network, read_meta
+from clipoint3d_ros.clip.bundle import (
+    Adapter,
+    BundleError,
+    check_backbone,
+    load_network,
+    read_meta,
+    save_bundle,
+    save_statistics,
+)
 from clipoint3d_ros.clip.descriptions import Descriptions, read_classes
 from clipoint3d_ros.clip.network import Network
 from clipoint3d_ros.clip.text import class_features
@@ -62,6 +71,32 @@ class Adapting(NamedTuple):
                 load_network(path, backbone)
 
         return self.store.latest(usable)
+
+    def write(self, version: int, parent: int, candidate: Candidate, network: Network | None) -> Path:
+        """Put an accepted candidate among the live bundles; its folder.
+
+        Args:
+            version, parent: its number, and that of what is live before it.
+            network: whose features its statistics are of; None for the frozen one.
+
+        Raises:
+            StoreError, BundleError: in words, where it cannot be written.
+        """
+        told: dict[str, Any] = {
+            "version": version,
+            "parent": parent,
+            "probe": {name: value for name, (value, _) in candidate.verdict.numbers.items()},
+            "training": {"by": "adaptation", "objects": len(self.companion.learned)},
+            "temperature": 1.0,  # the statistics' weights calibrate
+            "classes": self.classes,
+            "statistics": candidate.statistics,
+        }
+        if network is not None and self.backbone is not None:
+            adapter = Adapter(network, **told)
+            write = partial(save_bundle, network=network, frozen=self.backbone, adapter=adapter)
+        else:
+            write = partial(save_statistics, card=self.card, **told)
+        return self.store.put(version, write)
 
     def save(self, clouds: bool, network: Network | None) -> None:
         """Copy the live bundle and the memories to disk. OSError or ValueError in words where it cannot.

@@ -141,16 +141,7 @@ class Statistics:
             latency = {stage: np.array(self._latency[stage]) * 1000 for stage in self._stages}
             finished = list(self._finished)
         rows = {"rate_hz": f"{rate(finished, self._clock()):.2f}"}
-        for name in (
-            "received",
-            "processed",
-            "dropped",
-            "skipped_no_transform",
-            "skipped_old",
-            "from_future",
-            "failed",
-            "time_jumps",
-        ):
+        for name in COUNTS:
             rows[name] = str(counts.pop(name, 0))
         rows |= {name: str(number) for name, number in sorted(counts.items())}
         rows["malformed"] = str(sum(malformed.values()))

@@ -50,6 +50,43 @@ class Health:
         return Judged(Level.WARN, next(iter(there.values())))
 
 
+class Troubles:
+    """What is wrong with one node, by kind: each from when it is said until the same thing goes well.
+
+    Any thread may call.
+
+    Attributes:
+        failures: how many things came to nothing so far.
+    """
+
+    def __init__(self, warn: Callable[[str, str], object]) -> None:
+        """
+        Args:
+            warn: told kind and sentence of whatever is said.
+        """
+        self._warn = warn
+        self._there: dict[str, str] = {}
+        self.failures = 0
+
+    @property
+    def there(self) -> dict[str, str]:
+        """{kind: sentence} of those that last, the oldest first."""
+        return dict(self._there)
+
+    def say(self, kind: str, said: str) -> None:
+        """What is wrong; "" where the same thing has gone well."""
+        if said:
+            self._there[kind] = said
+            self._warn(kind, said)
+        else:
+            self._there.pop(kind, None)
+
+    def fail(self, kind: str, said: str) -> None:
+        """Something came to nothing, and why."""
+        self.failures += 1
+        self.say(kind, said)
+
+
 class Lateness:
     """Whether clouds are answered within a limit; the last word holds while none is finished."""
 

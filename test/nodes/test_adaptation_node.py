@@ -187,7 +187,7 @@ def test_what_is_accepted_as_a_pause_begins_is_not_handed_over_in_it(perceive, a
                 assert beside.call("pause", True)[0]
             else:
                 assert peer.set(bundle="") == (True, "")
-            peer.wait(lambda: node._paused, what="a pause")
+            peer.wait(lambda: node._pauses.asked, what="a pause")
             began.append(True)
         hand_over(*candidate)
 
@@ -214,7 +214,7 @@ def test_an_adapter_that_crosses_with_somebody_else_s_bundle_gives_way(
         if not crossed:
             crossed.append(path)
             assert peer.set(bundle=str(theirs)) == (True, "")
-            peer.wait(lambda: node._paused, what="a pause")
+            peer.wait(lambda: node._pauses.asked, what="a pause")
         return give(path)  # as if perception had been asked before
 
     monkeypatch.setattr(node._succession.hand, "give", late)
@@ -272,9 +272,9 @@ def test_above_the_user_s_limit_it_pauses_and_below_it_what_the_user_asked_still
 
     assert beside.call("pause", True)[0]
     limit(0.0)
-    assert beside.diagnosed(lambda _: not beside.served._limited)["paused"] == "asked to"
+    assert beside.diagnosed(lambda _: not beside.served._pauses.limit)["paused"] == "asked to"
     limit(1.0)
-    beside.diagnosed(lambda _: beside.served._limited)
+    beside.diagnosed(lambda _: beside.served._pauses.limit)
     success, message = beside.call("pause", False)
     assert success
     assert message.startswith("learning goes on below the limit: ")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clipoint3d_ros.nodes.health import Health, Lateness, Level
+from clipoint3d_ros.nodes.health import Health, Lateness, Level, Troubles
 
 
 class Clock:
@@ -65,3 +65,15 @@ def test_lateness_needs_a_limit_and_holds_until_a_cloud_is_in_time():
     assert late.judge(100, None, 20) == ""
     assert "took 2000 ms" in late.judge(100, None, 2000), "one that is never finished is late as well"
     assert late.judge(0, None, 2000) == ""
+
+
+def test_a_trouble_lasts_until_the_same_thing_goes_well():
+    warned = []
+    troubles = Troubles(lambda *said: warned.append(said))
+    troubles.say("disk", "full")
+    troubles.fail("frames", "odd")
+    told = troubles.there
+    troubles.say("disk", "")
+    troubles.say("names", "")
+    assert (list(told), troubles.there, troubles.failures) == (["disk", "frames"], {"frames": "odd"}, 1)
+    assert warned == [("disk", "full"), ("frames", "odd")]
