@@ -58,7 +58,7 @@ setup(
         "tqdm>=4.60",
     ],
     extras_require={
-        "test": ["pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100"],
+        "test": ["pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "hypothesis>=6.100"],
         "onnx": ["onnx>=1.16", "onnxscript>=0.2", "onnxruntime>=1.18"],
         "fleet": ["ray>=2.9"],  # `evaluate --ray`: recordings over the machines of a cluster
         "triton": ['triton>=3; sys_platform == "linux"'],  # torch's CUDA builds bring it along
