@@ -250,6 +250,9 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
                 work=time.thread_time if adapting.backbone.device.type == "cpu" else time.monotonic,
             )
         self._adapting = adapting
+        lacking = adapting.store.without_disk
+        self._troubles.say("save", f"nothing is kept for the next start: {lacking}" if lacking else "")
+        self._unsaved = bool(lacking)  # so that it is tried again
         self._hear_perception()
         self.get_logger().info(f"{told} ({time.monotonic() - began:.1f} s)")
 
@@ -326,6 +329,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         try:
             adapting.save(self._config.keep_clouds, self._versions.network)
         except (OSError, ValueError) as error:
+            self._unsaved = True  # tried again in `save_s`
             self._troubles.say("save", f"not saved: {error}")
             return str(error)
         self._troubles.say("save", "")

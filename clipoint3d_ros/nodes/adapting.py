@@ -17,7 +17,7 @@ from clipoint3d_ros.adaptation.gradient import Gradient
 from clipoint3d_ros.adaptation.memory import Memory
 from clipoint3d_ros.adaptation.memory_file import MemoryFileError
 from clipoint3d_ros.adaptation.reference import kept_reference
-from clipoint3d_ros.adaptation.store import Store, ram_folder
+from clipoint3d_ros.adaptation.store import Store, absent, ram_folder
 from clipoint3d_ros.clip.backbone import Backbone, Card, load_backbone
 from clipoint3d_ros.clip.bundle import (
     Adapter,
@@ -103,15 +103,15 @@ class Adapting(NamedTuple):
 
         network: whose features are remembered; None for the frozen one.
         """
+        self.store.persist()  # which says in words where the folder cannot be made
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.store.persist()
         for memory, path in self._memories():
             memory.save(path, clouds, self._meaning(network))
 
     def restore(self, network: Network | None, warn: Callable[[str], object]) -> None:
         """Take over what was remembered of that network's features, where it can be; `warn` is told where not."""
         for memory, path in self._memories():
-            if not path.is_file():
+            if not os.path.isfile(path):  # nor where nobody may look
                 continue
             try:
                 memory.restore(path, self._meaning(network))
@@ -124,7 +124,7 @@ class Adapting(NamedTuple):
         """Remove bundles and memories, live and on disk. OSError in words where it cannot."""
         self.store.clear()
         for _, path in self._memories():
-            path.unlink(missing_ok=True)
+            _remove(path)
         self.keep_pause("")
 
     def keep_pause(self, why: str) -> None:
@@ -135,7 +135,7 @@ class Adapting(NamedTuple):
             part.write_text(why)
             part.replace(self._pause)
         else:
-            self._pause.unlink(missing_ok=True)
+            _remove(self._pause)
 
     def kept_pause(self) -> str:
         """What `keep_pause` kept; "" where nothing."""
@@ -274,6 +274,12 @@ def _load(
         f"{backbone.name}: class statistics of {config.source} {told}; {len(companion.learned)} objects remembered, "
         f"{going}"
     )
+
+
+def _remove(path: Path) -> None:
+    """A file, where it is there; so it is not where its folder could never be made."""
+    if not absent(path):
+        path.unlink()
 
 
 def _digest(network: Network) -> str:
