@@ -256,6 +256,12 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         self._hear_perception()
         self.get_logger().info(f"{told} ({time.monotonic() - began:.1f} s)")
 
+    @property
+    def _mode(self) -> str:
+        """What it does: class statistics alone where there is no probe set, whatever was asked for."""
+        without = self._adapting is not None and self._adapting.gradient is None
+        return "statistics" if without else self._config.mode
+
     def _hear_perception(self) -> None:
         """What it serves and what others choose for it, from configuring on: that counts in an inactive node, too."""
         if self._choices:
@@ -283,7 +289,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
             self._training.start()
         base = f"{self._config.perception}/output"
         self._parts = {"detections": Detection3DArray, "features": Image, "evidence": Image}
-        if self._config.mode == "gradient":
+        if self._mode == "gradient":
             self._parts["objects"] = Image
         self._gathering = Gathering(self._parts)
         for name, kind in self._parts.items():
@@ -418,7 +424,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
                 threading.Thread(target=self._save, args=(adapting,), name="save", daemon=True).start()
         values = {
             "state": "active" if self._worker else "inactive" if adapting else "unconfigured",
-            "mode": self._config.mode,
+            "mode": self._mode,
             "steps": str(adapting.gradient.steps if adapting is not None and adapting.gradient is not None else 0),
             "paused": self._pauses.why or "no",
             "version": str(versions.live),

@@ -16,7 +16,7 @@ from clipoint3d_ros.adaptation.config import load_recipe
 from clipoint3d_ros.adaptation.gradient import Gradient
 from clipoint3d_ros.adaptation.memory import Memory
 from clipoint3d_ros.adaptation.memory_file import MemoryFileError
-from clipoint3d_ros.adaptation.reference import kept_reference
+from clipoint3d_ros.adaptation.reference import Reference, kept_reference, words_alone
 from clipoint3d_ros.adaptation.store import Store, absent, ram_folder
 from clipoint3d_ros.clip.backbone import Backbone, Card, load_backbone
 from clipoint3d_ros.clip.bundle import (
@@ -32,7 +32,7 @@ from clipoint3d_ros.clip.descriptions import Descriptions, read_classes
 from clipoint3d_ros.clip.network import Network
 from clipoint3d_ros.clip.text import class_features
 from clipoint3d_ros.datasets.domains import domain_key, read_domain
-from clipoint3d_ros.datasets.objects import Objects
+from clipoint3d_ros.datasets.objects import LacksClasses, Objects
 from clipoint3d_ros.nodes.adaptation_config import AdaptationConfig
 from clipoint3d_ros.nodes.versions import FROZEN, Versions
 from clipoint3d_ros.resources import config_file
@@ -63,7 +63,10 @@ class Adapting(NamedTuple):
             claim.close()
 
     def latest(self, backbone: Backbone | None = None) -> Path | None:
-        """The newest bundle that this can go on with; with a backbone, one whose weights have been read, too."""
+        """The newest bundle that this can go on with; with a backbone, one whose weights have been read, too. None
+        without a probe set: nothing would tell when it fails."""
+        if self.companion.reference.probe is None:
+            return None
 
         def usable(path: Path) -> None:
             self._check(path)
@@ -236,30 +239,18 @@ def _load(
     backbone = load_backbone(
         config.backbone or None, config.pretrained or None, config.device or None, patches=config.patches
     )
-    count = config.shots + config.probe
-
-    def read_source() -> Objects:
-        tell(
-            f"looking at {count} objects of each class of '{config.source}', which takes minutes; once for this model "
-            f"and these classes, kept in {reference_folder()}"
-        )
-        return read_domain(config.source, classes, count=count, seed=0)
-
-    reference = kept_reference(
-        reference_folder(),
-        backbone,
-        classes,
-        read_source,
-        domain_key(config.source),
-        config.reference,
-    )
+    text, scale = class_features(backbone, classes), backbone.scale * backbone.temperature
+    try:
+        reference = _reference(config, backbone, classes, tell)
+    except LacksClasses as error:
+        reference = words_alone(text, scale, backbone.temperature, str(error))
+        warn(_unvouched(config.mode, str(error)))
     gradient = None
-    if config.mode == "gradient":
-        source = read_domain(config.source, classes, count=count, seed=0)
+    if config.mode == "gradient" and reference.probe is not None:
+        source = read_domain(config.source, classes, count=config.shots + config.probe, seed=0)
         recipe = load_recipe(config.recipe or config_file("train/online.yaml"))
         gradient = Gradient(backbone, classes, source, recipe, config.reference)
-    text = class_features(backbone, classes)
-    companion = Companion(reference, text, backbone.scale * backbone.temperature, config.companion)
+    companion = Companion(reference, text, scale, config.companion)
     store = Store(live, folder / "bundles", config.keep)
     kept = None if gradient is None else backbone
     adapting = Adapting(classes, backbone.card, companion, store, folder, kept, gradient, claims)
@@ -269,10 +260,39 @@ def _load(
         _go_on(adapting, latest, backbone, versions, warn)
     adapting.restore(versions.network, warn)
     told = "gain on the probe set" if reference.helpful else "gain nothing certain on the probe set, and stay unused"
+    if reference.missing:
+        told = "are missing, and words alone answer"
     going = "no version yet" if latest is None else f"going on from {latest.name}"
     return adapting, (
         f"{backbone.name}: class statistics of {config.source} {told}; {len(companion.learned)} objects remembered, "
         f"{going}"
+    )
+
+
+def _reference(
+    config: AdaptationConfig, backbone: Backbone, classes: Descriptions, tell: Callable[[str], object]
+) -> Reference:
+    """Of the source, kept or gathered. LacksClasses where that has too few objects of some class."""
+    count = config.shots + config.probe
+
+    def read_source() -> Objects:
+        tell(
+            f"looking at {count} objects of each class of '{config.source}', which takes minutes; once for this model "
+            f"and these classes, kept in {reference_folder()}"
+        )
+        return read_domain(config.source, classes, count=count, seed=0)
+
+    told = domain_key(config.source)
+    return kept_reference(reference_folder(), backbone, classes, read_source, told, config.reference)
+
+
+def _unvouched(mode: str, why: str) -> str:
+    """What a companion without a probe set does, and the way out."""
+    trained = ", and mode gradient trains nothing" if mode == "gradient" else ""
+    return (
+        f"there is no probe set: {why}. Objects are remembered, and candidates of class statistics judged, but none "
+        f"goes live, so words alone answer{trained}; set 'source' to a folder of CAD that has these classes, as "
+        "folders:FOLDER (docs/training.md)"
     )
 
 

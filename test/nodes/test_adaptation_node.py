@@ -720,7 +720,7 @@ def test_a_state_folder_of_other_classes_is_left_alone_in_words(perceive, adapt,
     assert "what was remembered is not taken over" in capfd.readouterr().err
 
 
-def test_a_source_that_cannot_be_read_is_a_configure_failure_in_words(perceive, sharp, tmp_path, monkeypatch, capfd):
+def test_a_source_that_is_not_there_is_a_configure_failure_in_words(perceive, sharp, tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with adaptation_nodes() as run:
         own = {"backbone": sharp.backbone, "classes": list(sharp.classes), "source": "folders:/nowhere"}

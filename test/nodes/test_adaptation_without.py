@@ -1,13 +1,87 @@
 """The companion over DDS without something that it would rather have: it goes on, and says what it lacks."""
 
+import numpy as np
 import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+pytest.importorskip("vision_msgs.msg", reason="vision_msgs is not installed")
 
-pytestmark = [
-    pytest.mark.usefixtures("quick_ticks"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
-]
+from adapting import adaptation_nodes
+
+from clipoint3d_ros.datasets.objects import LacksClasses
+from clipoint3d_ros.nodes import adapting
+
+pytestmark = [pytest.mark.ros, pytest.mark.usefixtures("quick_ticks")]
+
+
+# A probe set
+
+
+@pytest.fixture
+def unvouched(sharp, perceive, tmp_path, monkeypatch):
+    """Starts a companion whose source has none of its classes, beside a perception node."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    own = {"backbone": sharp.backbone, "classes": list(sharp.classes), "live_folder": str(tmp_path / "live"),
+           "state_folder": str(tmp_path / "state")}  # fmt: skip
+    with adaptation_nodes() as run:
+        yield lambda **more: run(perceive(), **(own | more))
+
+
+def test_classes_that_the_source_lacks_leave_words_alone_and_say_so(unvouched, capfd):
+    beside = unvouched()
+    answer, frozen = beside.show()
+    beside.peer.wait(lambda: beside.verdicts, what="a verdict")
+    assert "no labelled object vouches for it" in beside.verdicts[0].status[0].message
+    assert {"probe", "drift", "variety", "entropy"} <= {each.key for each in beside.verdicts[0].status[0].values}
+    assert beside.version() == 0
+    assert beside.show() == (answer, frozen)
+    told = beside.diagnosis()
+    assert told["level"] == b"\0", "it is no trouble"
+    assert told["probe"].startswith("missing: no procedural shape for ")
+    assert (told["mode"], told["anchored"], told["state"]) == ("statistics", "words alone answer", "active")
+    assert int(told["remembered"].split()[0]) > 15
+    said = capfd.readouterr().err
+    assert "there is no probe set: no procedural shape for " in said
+    assert "set 'source' to a folder of CAD that has these classes" in said
+
+
+def test_mode_gradient_trains_nothing_then_and_says_so(unvouched, capfd):
+    beside = unvouched(mode="gradient", least_objects=1)
+    beside.show()
+    told = beside.diagnosis()
+    assert (told["mode"], told["steps"], told["state"]) == ("statistics", "0", "active")
+    assert beside.served._training is None
+    assert "mode gradient trains nothing" in capfd.readouterr().err
+
+
+def test_a_folder_that_lacks_a_class_is_a_missing_probe_set_too(unvouched, sharp, tmp_path):
+    folder = tmp_path / "cad" / sharp.classes[0]
+    folder.mkdir(parents=True)
+    for number in range(2):
+        np.save(folder / f"{number}.npy", np.random.default_rng(number).normal(size=(100, 3)).astype(np.float32))
+    beside = unvouched(source=f"folders:{tmp_path / 'cad'}")
+    assert beside.diagnosis()["probe"].startswith(f"missing: cad has 0 objects of class {sharp.classes[1]};")
+
+
+def test_what_an_earlier_life_accepted_is_not_gone_on_with_where_nothing_can_judge_it(perceive, adapt, monkeypatch):
+    def lacking(*_):
+        raise LacksClasses("solids has 0 objects of class mug")
+
+    peer = perceive()
+    first = adapt(peer)
+    first.show()
+    first.wait_for_version(1)
+    first.stop()
+    peer.reset()
+    first.wait_for_version(0)
+    monkeypatch.setattr(adapting, "kept_reference", lacking)
+    again = adapt(peer)
+    assert again.served._adapting.store.versions() == [1]
+    assert len(again.served._adapting.companion.learned) == 15, "what was remembered is there"
+    again.show()
+    told = again.diagnosis()
+    assert (told["version"], told["probe"]) == ("0", "missing: solids has 0 objects of class mug")
+    assert again.version() == 0
 
 
 # A disk
