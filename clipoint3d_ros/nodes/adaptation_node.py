@@ -61,16 +61,17 @@ _END_S = 30.0  # that the program's end does
 class AdaptationNode(Lifecycle[AdaptationConfig]):
     """`adaptation`: see the ROS interface in the README."""
 
-    def __init__(self, alone: bool = False, **options: Any) -> None:
+    def __init__(self, alone: bool = False, yields: Callable[[], bool] = lambda: False, **options: Any) -> None:
         """
         Args:
             alone: in a process of its own, where it may decide how many threads torch uses.
+            yields: whether perception has a frame in hand; known in one process with it alone.
 
         Raises:
             ParameterError: an override cannot be used.
         """
         super().__init__("adaptation", AdaptationConfig, **options)
-        self._alone = alone
+        self._alone, self._yields = alone, yields
         self._adapting: Adapting | None = None
         self._worker: Worker[Parts] | None = None
         self._training: TrainingThread | None = None
@@ -248,6 +249,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
                 failed=self._training_failed,
                 cores=self._cores(adapting.backbone.device),
                 work=time.thread_time if adapting.backbone.device.type == "cpu" else time.monotonic,
+                yields=self._yields,
             )
         self._adapting = adapting
         lacking = adapting.store.without_disk
