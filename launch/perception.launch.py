@@ -52,7 +52,7 @@ ARGUMENTS = [
         default_value="off",
         choices=["off", "statistics", "gradient"],
         description="whether an adaptation node runs beside perception: statistics follows the robot's objects without "
-        "gradients, gradient trains prompts and LoRA as well",
+        "gradients, gradient trains LoRA (and prompts, by the recipe) as well",
     ),
     DeclareLaunchArgument(
         "one_process",

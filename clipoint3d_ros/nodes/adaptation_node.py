@@ -82,6 +82,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         self._pauses = Pauses(self.get_logger().warning, self.get_logger().info)
         self._handed_s = self._saved_s = 0.0
         self._unsaved = False  # something was handed over since
+        self._unheld = ""  # which limit cannot be held here
         self._choices: list[Any] = []  # subscriptions by which perception's are heard
         self._frames = self._jumps = self._failed_until = 0
         self._budget = Budget(self._config.duty_cycle)
@@ -418,7 +419,9 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         self.get_logger().info(f"candidate {verdict}")
 
     def _on_tick(self) -> None:
-        self._pauses.hold(self._budget.over(self._config.max_power_w, self._config.max_memory_mb))
+        limits = (self._config.max_power_w, self._config.max_memory_mb)
+        self._pauses.hold(self._budget.over(*limits))
+        self._doubt_limits(self._budget.unheld(*limits))
         adapting, versions = self._adapting, self._versions
         if self._worker is not None and adapting is not None:
             self._succession.go_on(adapting.store, adapting.latest)
@@ -435,6 +438,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
             "failed": str(self._troubles.failures),
             "time_jumps": str(self._jumps),
             "duty_cycle": f"{self._budget.spent:.3f}",
+            "limits": self._unheld or "held",
             **hardware("cpu" if adapting is None or adapting.backbone is None else adapting.backbone.device),
             **({} if adapting is None else learning(adapting.companion, adapting.classes.names)),
             **self._judgements.rows(),
@@ -444,9 +448,15 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         troubles = self._wrong()
         values |= {f"trouble.{kind}": said for kind, said in troubles.items() if said}
         paused = f"paused: {self._pauses.why}" if self._pauses.why else ""
-        judged = self._health.judge(troubles, self._config.error_after_s, passing=paused)
+        judged = self._health.judge(troubles, self._config.error_after_s, passing=paused or self._unheld)
         summary = judged.why or f"adapter version {versions.live}"
         self._diagnostics.publish(self._message("adaptation", summary, values, judged.level))
+
+    def _doubt_limits(self, unheld: str) -> None:
+        """A limit that cannot be held is warned of for as long as it is wanted, and never an error: it learns on."""
+        if unheld and unheld != self._unheld:
+            self.get_logger().warning(unheld)
+        self._unheld = unheld
 
     def _wrong(self) -> dict[str, str]:
         """{kind: sentence} of what is wrong now."""

@@ -44,7 +44,8 @@ class Adapting(NamedTuple):
     """Everything that belongs to one backbone and one list of classes.
 
     folder: of what outlives the node.
-    backbone, gradient: where prompts and LoRA are trained as well, else None: its weights are needed no more.
+    backbone, gradient: where LoRA (and prompts, by the recipe) is trained as well, else None: its weights are needed
+        no more.
     claims: files whose locks keep the folders from a second node.
     """
 

@@ -8,6 +8,7 @@ pytest.importorskip("vision_msgs.msg", reason="vision_msgs is not installed")
 
 from adapting import adaptation_nodes
 
+from clipoint3d_ros.adaptation import budget
 from clipoint3d_ros.datasets.objects import LacksClasses
 from clipoint3d_ros.nodes import adapting
 
@@ -82,6 +83,29 @@ def test_what_an_earlier_life_accepted_is_not_gone_on_with_where_nothing_can_jud
     told = again.diagnosis()
     assert (told["version"], told["probe"]) == ("0", "missing: solids has 0 objects of class mug")
     assert again.version() == 0
+
+
+# A power sensor
+
+
+def test_without_a_power_sensor_a_limit_of_power_is_warned_of_and_it_learns(perceive, adapt, monkeypatch, capfd):
+    monkeypatch.setattr(budget, "board_watts", lambda: None)
+    peer = perceive()
+    beside = adapt(peer, max_power_w=20.0, error_after_s=0.1)
+    beside.show()
+    beside.wait_for_version(1)
+    said = "no power sensor is found, so max_power_w of 20 W cannot be held"
+    told = beside.diagnosed(lambda v: v["version"] == "1")
+    assert (told["level"], told["message"], told["limits"], told["paused"]) == (b"\1", said, said, "no")
+    beside.diagnosis()
+    assert beside.diagnosis()["level"] == b"\1", "it never becomes an error"
+    assert capfd.readouterr().err.count(said) == 1
+
+
+def test_limits_that_are_held_are_no_trouble(perceive, adapt, monkeypatch):
+    monkeypatch.setattr(budget, "board_watts", lambda: 5.0)
+    told = adapt(perceive(), max_power_w=20.0).diagnosis()
+    assert (told["level"], told["limits"]) == (b"\0", "held")
 
 
 # A disk
