@@ -36,6 +36,7 @@ from clipoint3d_ros.clip.bundle import BundleError
 from clipoint3d_ros.nodes.adaptation_config import AdaptationConfig
 from clipoint3d_ros.nodes.adapting import Adapting, load
 from clipoint3d_ros.nodes.diagnostics import as_message, figures, learning
+from clipoint3d_ros.nodes.frames import MissingTransform, to_fixed_frame
 from clipoint3d_ros.nodes.hand_over import CLASSES_CHANGED
 from clipoint3d_ros.nodes.hardware import hardware
 from clipoint3d_ros.nodes.health import Health, Level, Troubles
@@ -50,6 +51,7 @@ from clipoint3d_ros.nodes.sightings import Gathering, Parts, log_sighting, sight
 from clipoint3d_ros.nodes.stamps import nanoseconds
 from clipoint3d_ros.nodes.succession import Succession
 from clipoint3d_ros.nodes.training_thread import TrainingThread
+from clipoint3d_ros.nodes.transforms import Transforms, fitting
 from clipoint3d_ros.nodes.versions import FROZEN
 from clipoint3d_ros.recognition.recognition import UNKNOWN
 from clipoint3d_ros.recognition.tracks import Clock, Tracker
@@ -73,6 +75,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         self._alone = alone
         self._adapting: Adapting | None = None
         self._worker: Worker[Parts] | None = None
+        self._transforms: Transforms | None = None
         self._training: TrainingThread | None = None
         self._tracker, self._time = Tracker(), Clock()
         self._lock = threading.Lock()  # of the companion: the worker learns, services ask
@@ -132,8 +135,15 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
             )
         else:
             self._troubles.say("classes", "")
+        header, transforms = parts.detections.header, self._transforms
+        lookup = None if transforms is None else transforms.lookup
+        try:
+            place = to_fixed_frame(header.frame_id, header.stamp, self._config.fixed_frame, lookup)
+        except MissingTransform as error:
+            return self._troubles.say("transform", f"nothing is learned from a frame without its transform: {error}")
+        self._troubles.say("transform", "")
         with self._budget.spending(work=time.thread_time), self._lock:
-            for sighting in sightings(parts, names, adapting.companion, self._tracker, self._versions.known):
+            for sighting in sightings(parts, names, adapting.companion, self._tracker, self._versions.known, place):
                 self._log(adapting, sighting, adapting.companion.observe(sighting))
             due = adapting.companion.due and time.monotonic() - self._handed_s >= self._config.hand_over_s
             candidate = adapting.companion.propose() if due and self._budget.allows() else None
@@ -148,6 +158,11 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
                 companion.forget_objects()
                 self._tracker.clear()
                 self.get_logger().info("time jumped back (a bag that starts again?): what was remembered is forgotten")
+
+    def _forget_transforms(self) -> None:
+        """Of another run of time; in the executor's thread, whose subscriptions they are."""
+        if self._transforms is not None:
+            self._transforms.restart()
 
     # Hand-over
 
@@ -223,6 +238,8 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
     def _configure(self) -> None:
         """Load the reference, or gather it."""
         began = time.monotonic()
+        self._follow_by(self._config)
+        self._tracker.clear()  # what is remembered from before is of no living track
         name = self.get_fully_qualified_name().strip("/").replace("/", ".")
         logger = self.get_logger()
         adapting, told = load(self._config, name, self._versions, logger.warning, logger.info)
@@ -275,6 +292,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
     def _open(self) -> None:
         """Listen to perception; what was live when this node last ran is handed over once perception is heard."""
         self._hear_perception()  # where no model was loaded first, as for docs/topics.md
+        self._forget_transforms()  # time may have started again while nobody watched it
         self._worker = Worker(self._work, self._work_failed)
         if self._training is not None:
             self._training.start()
@@ -282,7 +300,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         self._parts = {"detections": Detection3DArray, "features": Image, "evidence": Image}
         if self._config.mode == "gradient":
             self._parts["objects"] = Image
-        self._gathering = Gathering(self._parts)
+        self._gathering = Gathering(self._parts, jumped=self._forget_transforms)
         for name, kind in self._parts.items():
             self._listen(kind, f"{base}/{name}", partial(self._on_part, name), RELIABLE)
         self.get_logger().info(f"learning from {self._inputs[0].topic_name}")
@@ -303,6 +321,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         for each in self._choices:
             self.destroy_subscription(each)
         self._choices = []
+        self._transforms = fitting(self._transforms, self, asks=False, timeout_s=0.0)
         adapting, self._adapting, self._training = self._adapting, None, None
         if adapting is not None:
             self._save(adapting)
@@ -335,14 +354,24 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
 
     def _on_parameters(self, parameters: Sequence[Any]) -> SetParametersResult:
         try:
-            self._config = changed(self._config, own(self._config, parameters), configured=self._adapting is not None)
-        except ParameterError as error:
+            config = changed(self._config, own(self._config, parameters), configured=self._adapting is not None)
+            if self._adapting is not None:
+                self._follow_by(config)
+        except (ParameterError, ImportError) as error:
             return SetParametersResult(successful=False, reason=str(error))
+        self._config = config
         self._budget.share = self._config.duty_cycle
         if self._adapting is not None:
             companion = self._adapting.companion
             companion.config = replace(companion.config, every=self._config.every)
         return SetParametersResult(successful=True)
+
+    def _follow_by(self, config: AdaptationConfig) -> None:
+        """Follow objects as a configuration says; ImportError, changing nothing, where tf2 is wanted and missing."""
+        self._transforms = fitting(self._transforms, self, bool(config.fixed_frame), config.tf_timeout_s)
+        self._tracker.config = config.tracker
+        if config.fixed_frame != self._config.fixed_frame:
+            self._tracker.clear()  # places of another frame
 
     @property
     def _silent(self) -> str:

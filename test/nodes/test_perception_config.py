@@ -23,7 +23,9 @@ def test_the_file_s_values_are_the_defaults():
     sections = yaml.safe_load(FILE.read_text())
     assert list(sections) == ["/**", "/**/perception"]
     read = {name: value for each in sections.values() for name, value in each["ros__parameters"].items()}
-    assert set(read) == {field.name for field in dataclasses.fields(PerceptionConfig)}
+    fields = {field.name for field in dataclasses.fields(PerceptionConfig)}
+    assert set(read) == fields - {"stable_ids"}, "it is the launch file's to set, until a user's own file does"
+    assert "    # stable_ids: false" in FILE.read_text().splitlines()
     assert build(PerceptionConfig, read) == PerceptionConfig()
 
 
