@@ -11,6 +11,7 @@ import yaml
 from clipoint3d_ros.nodes.parameters import ParameterError, build, changed, constraints
 from clipoint3d_ros.nodes.perception_config import PerceptionConfig, default_file
 from clipoint3d_ros.recognition.config import ClassifierConfig
+from clipoint3d_ros.recognition.tracks import TrackerConfig
 
 FILE = Path(__file__).parents[2] / "config" / "perception.yaml"
 
@@ -41,6 +42,14 @@ def test_defaults_agree_with_the_rooms_below():
     assert config.classifier == ClassifierConfig()
     assert config.segments == type(config.segments)()
     assert config.frames == type(config.frames)()
+
+
+def test_objects_are_followed_where_something_is_made_of_it():
+    assert not PerceptionConfig(stable_ids=True, fixed_frame="odom").follows
+    assert PerceptionConfig(fuse_tracks=True).follows
+    assert PerceptionConfig(reuse_still=True).follows
+    assert PerceptionConfig().tracker == TrackerConfig()
+    assert PerceptionConfig(stable_ids=True).tracker == TrackerConfig(ids_last_s=2.0)
 
 
 @pytest.mark.parametrize(
