@@ -165,11 +165,12 @@ class Tracker:
         known: dict[str, list[_Track]] = defaultdict(list)
         for track in sorted(self._seen_within(self.config.ids_last_s, stamp_s), key=lambda track: -track.stamp_s):
             known[track.id].append(track)
-        found, times = {}, Counter(ids)
+        found: dict[int, _Track] = {}
+        times = Counter(id for id in ids if id)
         for row, (id, extent) in enumerate(zip(ids, extents.tolist(), strict=True)):
-            alike = (track for track in known.get(id, ()) if self._ratio(extent, track.extent) <= 1)
-            if id and times[id] == 1 and (track := next(alike, None)) is not None:
-                found[row] = track
+            alike = [track for track in known.get(id, ()) if self._ratio(extent, track.extent) <= 1]
+            if times[id] == 1 and alike:
+                found[row] = alike[0]
         return found
 
     def _ratio(self, extents: Any, known: Any) -> Any:
