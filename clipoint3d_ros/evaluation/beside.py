@@ -121,8 +121,8 @@ def table(told: Sequence[Mapping[str, Any]]) -> str:
     heads = ("companion", "answers", "adapted", "p50, ms", "p99, ms", "p50, ratio", "p99, ratio", "cores")
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     lines += [
-        f"| {row['mode']} | {row['answers']} | {row['adapted']} | {row['p50_ms']:.0f} | {row['p99_ms']:.0f} | {row['p50_ratio']:.2f} | "
-        f"{row['p99_ratio']:.2f} | {row['cores']:.3f} |"
+        f"| {row['mode']} | {row['answers']} | {row['adapted']} | {row['p50_ms']:.0f} | {row['p99_ms']:.0f} | "
+        f"{row['p50_ratio']:.2f} | {row['p99_ratio']:.2f} | {row['cores']:.3f} |"
         for row in told
     ]
     return "\n".join(lines)
