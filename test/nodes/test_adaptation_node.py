@@ -17,6 +17,7 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 pytest.importorskip("vision_msgs.msg", reason="vision_msgs is not installed")
 
 from adapting import OBJECTS, adaptation_nodes, frame
+from peer import served_checksum
 from rclpy.parameter import Parameter
 
 from clipoint3d_ros.adaptation.memory import Memory
@@ -54,9 +55,11 @@ def test_what_is_seen_becomes_an_accepted_version_and_reset_gives_the_frozen_mod
 ):
     peer = perceive()
     beside = adapt(peer)
+    weights = served_checksum(peer.served)
     before, frozen = beside.show(1)
     assert before == frozen, "nothing is live yet"
     beside.wait_for_version(1)
+    assert served_checksum(peer.served) != weights
     live = peer.parameter("bundle")
     assert live == str(tmp_path / "live" / "version-000001")
     assert read_meta(live)["parent"] == 0
@@ -72,6 +75,7 @@ def test_what_is_seen_becomes_an_accepted_version_and_reset_gives_the_frozen_mod
     assert (success, message) == (True, "everything learned is forgotten; perception goes back to the frozen model")
     beside.wait_for_version(0)
     assert peer.parameter("bundle") == ""
+    assert served_checksum(peer.served) == weights
     assert bundles(tmp_path) == []
     told = beside.diagnosed(lambda d: d["version"] == "0", "version 0 in the diagnostics")
     assert told["paused"] == "no"
