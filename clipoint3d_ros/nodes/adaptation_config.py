@@ -12,13 +12,15 @@ from clipoint3d_ros.adaptation.memory import MemoryConfig
 from clipoint3d_ros.adaptation.online import FollowConfig
 from clipoint3d_ros.adaptation.reference import ReferenceConfig
 from clipoint3d_ros.clip.backbone import PATCHES
-from clipoint3d_ros.nodes.node_config import SHARED_NAMES, NodeConfig
+from clipoint3d_ros.nodes.node_config import SHARED_NAMES, NodeConfig, stable_ids
 from clipoint3d_ros.nodes.parameters import annotated_yaml, parameter
 from clipoint3d_ros.nodes.perception_config import class_source
+from clipoint3d_ros.recognition.tracks import TrackerConfig
 
 HEADING = """Parameters of the adaptation node: every one, with its default.
 `backbone`, `pretrained`, `patches` and `classes` must be perception's; the launch file gives both nodes the same."""
 MODES = ("statistics", "gradient")
+GLANCE_S = 60.0  # for which a sensor may look away and find an object to be the one that was there
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ class AdaptationConfig(NodeConfig):
     min_familiarity: float = parameter(
         0.5, "least probability that the object is of any class", low=0, high=1, live=False
     )
+    stable_ids: bool = stable_ids()
     # candidates and the guard
     every: int = parameter(16, "remembered objects from one candidate to the next", unit="objects", low=1, high=100000)
     anchor: float = parameter(
@@ -117,7 +120,7 @@ class AdaptationConfig(NodeConfig):
     keep: int = parameter(3, "bundles kept in memory and on disk each", unit="bundles", low=1, high=1000, live=False)
     live_folder: str = parameter("", "where live bundles are; empty: a RAM-backed folder of this user", live=False)
     state_folder: str = parameter(
-        "", "where bundles, memory and reference are kept; empty: ~/.ros/clipoint3d_ros/<node name>", live=False
+        "", "where bundles, memory and a lasting pause are kept; empty: ~/.ros/clipoint3d_ros/<node name>", live=False
     )
     learned_log: str = parameter(
         "", "JSON-lines file of what was learned from (stamp, id, class, gate figures); empty: none", live=False
@@ -138,6 +141,14 @@ class AdaptationConfig(NodeConfig):
                 rejections=self.rejections,
             ),
             self.every,
+        )
+
+    @property
+    def tracker(self) -> TrackerConfig:
+        """Places say something for long in a frame that is known to stand still, ids where they last."""
+        return TrackerConfig(
+            forget_s=GLANCE_S if self.fixed_frame else TrackerConfig.forget_s,
+            ids_last_s=GLANCE_S if self.stable_ids else 0.0,
         )
 
     @property

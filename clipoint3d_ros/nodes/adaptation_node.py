@@ -36,6 +36,7 @@ from clipoint3d_ros.clip.bundle import BundleError
 from clipoint3d_ros.nodes.adaptation_config import AdaptationConfig
 from clipoint3d_ros.nodes.adapting import Adapting, load
 from clipoint3d_ros.nodes.diagnostics import as_message, figures, learning
+from clipoint3d_ros.nodes.frames import MissingTransform, to_fixed_frame
 from clipoint3d_ros.nodes.hand_over import CLASSES_CHANGED
 from clipoint3d_ros.nodes.hardware import hardware
 from clipoint3d_ros.nodes.health import Health, Level, Troubles
@@ -50,6 +51,7 @@ from clipoint3d_ros.nodes.sightings import Gathering, Parts, log_sighting, sight
 from clipoint3d_ros.nodes.stamps import nanoseconds
 from clipoint3d_ros.nodes.succession import Succession
 from clipoint3d_ros.nodes.training_thread import TrainingThread
+from clipoint3d_ros.nodes.transforms import Transforms, fitting
 from clipoint3d_ros.nodes.versions import FROZEN
 from clipoint3d_ros.recognition.recognition import UNKNOWN
 from clipoint3d_ros.recognition.tracks import Clock, Tracker
@@ -74,6 +76,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         self._alone, self._yields = alone, yields
         self._adapting: Adapting | None = None
         self._worker: Worker[Parts] | None = None
+        self._transforms: Transforms | None = None
         self._training: TrainingThread | None = None
         self._tracker, self._time = Tracker(), Clock()
         self._lock = threading.Lock()  # of the companion: the worker learns, services ask
@@ -84,6 +87,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         self._unsaved = False  # something was handed over since
         self._unheld = ""  # which limit cannot be held here
         self._choices: list[Any] = []  # subscriptions by which perception's are heard
+        self._heard_of: str | None = None  # the perception that these are of
         self._frames = self._jumps = self._failed_until = 0
         self._budget = Budget(self._config.duty_cycle)
         self._verdicts = self._make_publisher(DiagnosticArray, "~/output/verdicts", RELIABLE)
@@ -134,8 +138,15 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
             )
         else:
             self._troubles.say("classes", "")
+        header, transforms = parts.detections.header, self._transforms
+        lookup = None if transforms is None else transforms.lookup
+        try:
+            place = to_fixed_frame(header.frame_id, header.stamp, self._config.fixed_frame, lookup)
+        except MissingTransform as error:
+            return self._troubles.say("transform", f"nothing is learned from a frame without its transform: {error}")
+        self._troubles.say("transform", "")
         with self._budget.spending(work=time.thread_time), self._lock:
-            for sighting in sightings(parts, names, adapting.companion, self._tracker, self._versions.known):
+            for sighting in sightings(parts, names, adapting.companion, self._tracker, self._versions.known, place):
                 self._log(adapting, sighting, adapting.companion.observe(sighting))
             due = adapting.companion.due and time.monotonic() - self._handed_s >= self._config.hand_over_s
             candidate = adapting.companion.propose() if due and self._budget.allows() else None
@@ -150,6 +161,11 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
                 companion.forget_objects()
                 self._tracker.clear()
                 self.get_logger().info("time jumped back (a bag that starts again?): what was remembered is forgotten")
+
+    def _forget_transforms(self) -> None:
+        """Of another run of time; in the executor's thread, whose subscriptions they are."""
+        if self._transforms is not None:
+            self._transforms.restart()
 
     # Hand-over
 
@@ -166,7 +182,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
                     adapting.companion.forget()  # features of the trained network
                 wanted = self._back_to_frozen()
                 try:
-                    adapting.store.clear()  # else the next start would go on from what was given up
+                    adapting.give_up()  # else the next start would go on from what was given up
                 except StoreError as error:
                     self._troubles.say("store", f"what was given up may come back at the next start: {error}")
             self._succession.give(wanted)
@@ -204,19 +220,19 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         """Somebody else gave perception a bundle or other classes: that is respected, not overwritten."""
         theirs = self._succession.set_by_others(event)
         if theirs is not None and theirs.bundle is None:
-            self._pauses.begin(theirs.why)
+            self._pauses.leave(theirs.why)
         elif theirs is not None:
             self._leave(theirs.why)
 
     def _leave(self, why: str) -> None:
         """Perception answers by somebody else's choice: pause, and after a restart, too, until ~/pause ends it."""
-        self._pauses.begin(why)
-        self._keep_pause(why)
+        self._pauses.leave(why)
+        self._keep_pause()
 
-    def _keep_pause(self, why: str) -> None:
+    def _keep_pause(self) -> None:
         try:
             if self._adapting is not None:
-                self._adapting.keep_pause(why)
+                self._adapting.keep_pause(*self._pauses.lasting)
         except OSError as error:
             self._troubles.say("save", f"the pause will not outlast this node: {error}")
 
@@ -225,14 +241,24 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
     def _configure(self) -> None:
         """Load the reference, or gather it."""
         began = time.monotonic()
+        self._follow_by(self._config)
+        self._tracker.clear()  # what is remembered from before is of no living track
         name = self.get_fully_qualified_name().strip("/").replace("/", ".")
         logger = self.get_logger()
+        self._hear_perception()
         adapting, told = load(self._config, name, self._versions, logger.warning, logger.info)
-        self._succession.address(self._config.perception)
-        if self._pauses.asked == CLASSES_CHANGED:
-            self._pauses.asked = ""  # these are the classes now
-        if kept := adapting.kept_pause():
-            self._pauses.begin(kept)
+        if self._pauses.left == CLASSES_CHANGED:
+            self._pauses.left = ""  # these are the classes now
+        self._adapting = adapting
+        lacking = adapting.store.without_disk
+        self._troubles.say("save", f"nothing is kept for the next start: {lacking}" if lacking else "")
+        self._unsaved = bool(lacking)  # so that it is tried again
+        asked, left = adapting.kept_pause()
+        self._pauses.asked = self._pauses.asked or asked
+        if left and left != CLASSES_CHANGED:
+            self._pauses.leave(left)
+        if self._pauses.lasting != (asked, left):
+            self._keep_pause()
         self._time = Clock()
         for sighting in (*adapting.companion.learned.sightings()[-1:], *adapting.companion.held.sightings()[-1:]):
             self._time.newest_s = max(self._time.newest_s, sighting.stamp_s)  # time that starts again is seen
@@ -252,11 +278,6 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
                 work=time.thread_time if adapting.backbone.device.type == "cpu" else time.monotonic,
                 yields=self._yields,
             )
-        self._adapting = adapting
-        lacking = adapting.store.without_disk
-        self._troubles.say("save", f"nothing is kept for the next start: {lacking}" if lacking else "")
-        self._unsaved = bool(lacking)  # so that it is tried again
-        self._hear_perception()
         self.get_logger().info(f"{told} ({time.monotonic() - began:.1f} s)")
 
     @property
@@ -266,9 +287,14 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         return "statistics" if without else self._config.mode
 
     def _hear_perception(self) -> None:
-        """What it serves and what others choose for it, from configuring on: that counts in an inactive node, too."""
-        if self._choices:
+        """What it serves and what others choose for it, from the first configuring on: that counts whatever state this
+        node is in."""
+        if self._heard_of == self._config.perception:
             return
+        for each in self._choices:
+            self.destroy_subscription(each)
+        self._heard_of, self._versions.served = self._config.perception, None
+        self._succession.address(self._config.perception)
         topic = f"{self._config.perception}/output/vision_info"
         self._choices = [
             subscription(self.create_subscription, VisionInfo, topic, self._on_vision_info, LATCHED),
@@ -287,6 +313,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
     def _open(self) -> None:
         """Listen to perception; what was live when this node last ran is handed over once perception is heard."""
         self._hear_perception()  # where no model was loaded first, as for docs/topics.md
+        self._forget_transforms()  # time may have started again while nobody watched it
         self._worker = Worker(self._work, self._work_failed)
         if self._training is not None:
             self._training.start()
@@ -294,7 +321,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         self._parts = {"detections": Detection3DArray, "features": Image, "evidence": Image}
         if self._mode == "gradient":
             self._parts["objects"] = Image
-        self._gathering = Gathering(self._parts)
+        self._gathering = Gathering(self._parts, jumped=self._forget_transforms)
         for name, kind in self._parts.items():
             self._listen(kind, f"{base}/{name}", partial(self._on_part, name), RELIABLE)
         self.get_logger().info(f"learning from {self._inputs[0].topic_name}")
@@ -312,9 +339,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
     def _release(self) -> None:
         """Keep what was learned."""
         self._close()
-        for each in self._choices:
-            self.destroy_subscription(each)
-        self._choices = []
+        self._transforms = fitting(self._transforms, self, asks=False, timeout_s=0.0)
         adapting, self._adapting, self._training = self._adapting, None, None
         if adapting is not None:
             self._save(adapting)
@@ -338,7 +363,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         try:
             adapting.save(self._config.keep_clouds, self._versions.network)
         except (OSError, ValueError) as error:
-            self._unsaved = True  # tried again in `save_s`
+            self._unsaved = True  # tried again when the next copy is due
             self._troubles.say("save", f"not saved: {error}")
             return str(error)
         self._troubles.say("save", "")
@@ -348,14 +373,24 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
 
     def _on_parameters(self, parameters: Sequence[Any]) -> SetParametersResult:
         try:
-            self._config = changed(self._config, own(self._config, parameters), configured=self._adapting is not None)
-        except ParameterError as error:
+            config = changed(self._config, own(self._config, parameters), configured=self._adapting is not None)
+            if self._adapting is not None:
+                self._follow_by(config)
+        except (ParameterError, ImportError) as error:
             return SetParametersResult(successful=False, reason=str(error))
+        self._config = config
         self._budget.share = self._config.duty_cycle
         if self._adapting is not None:
             companion = self._adapting.companion
             companion.config = replace(companion.config, every=self._config.every)
         return SetParametersResult(successful=True)
+
+    def _follow_by(self, config: AdaptationConfig) -> None:
+        """Follow objects as a configuration says; ImportError, changing nothing, where tf2 is wanted and missing."""
+        self._transforms = fitting(self._transforms, self, bool(config.fixed_frame), config.tf_timeout_s)
+        self._tracker.config = config.tracker
+        if config.fixed_frame != self._config.fixed_frame:
+            self._tracker.clear()  # places of another frame
 
     @property
     def _silent(self) -> str:
@@ -368,9 +403,11 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
             self._pauses.asked = "asked to"
             response.message = "nothing is learned until ~/pause is called with false"
         else:
-            self._pauses.asked = ""
-            self._keep_pause("")
+            self._pauses.end()
+            if self._versions.strange and self._adapting is not None:
+                self._succession.take_back(self._adapting.latest)
             response.message = "learning goes on" + (f" below the {limit}" if (limit := self._pauses.limit) else "")
+        self._keep_pause()
         return response
 
     def _on_trigger(
@@ -405,9 +442,11 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
                 adapting.remove()
             except OSError as error:  # the next start may find what was learned
                 wrong = str(error)
-        self._pauses.asked, self._versions.restart = "", None
+        self._pauses.left, self._versions.restart = "", None  # what the user asked for holds
+        self._keep_pause()
         self._succession.errand(self._succession.give, wanted)  # after a hand-over that may be under way
-        return not wrong, wrong or "everything learned is forgotten; perception goes back to the frozen model"
+        forgotten = "everything learned is forgotten; perception goes back to the frozen model"
+        return not wrong, wrong or forgotten + (f"; paused: {why}" if (why := self._pauses.why) else "")
 
     # What the node says of itself
 
