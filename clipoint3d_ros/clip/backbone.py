@@ -168,6 +168,7 @@ class Backbone:
         """Unit embeddings (K, D) float32 of sentences; each is encoded once in the backbone's life."""
         fresh = [s for s in dict.fromkeys(sentences) if s not in self._sentences]
         self._tell_unmet(fresh)
+        self._tell_cut(fresh)
         for start in range(0, len(fresh), 256):
             batch = fresh[start : start + 256]
             tokens = self.tokenizer(batch).to(self.device)
@@ -192,6 +193,24 @@ class Backbone:
                 self.name,
                 ", ".join(unmet[:8]),
                 more,
+            )
+
+    def _tell_cut(self, sentences: Sequence[str]) -> None:
+        """A text tower reads so many tokens of a sentence, its start and its end among them; the rest says nothing."""
+        limit = getattr(self.tokenizer, "context_length", None)
+        if not limit or not hasattr(self.tokenizer, "encode"):
+            return
+        lengths = {sentence: len(self.tokenizer.encode(sentence)) + 2 for sentence in sentences}
+        cut = [sentence for sentence, length in lengths.items() if length > limit]
+        if cut:
+            _logger.warning(
+                "%s reads %d tokens of a sentence and leaves the end of '%s' out, which has %d%s: shorten its "
+                "description",
+                self.name,
+                limit,
+                cut[0],
+                lengths[cut[0]],
+                f" (and of {len(cut) - 1} more)" if len(cut) > 1 else "",
             )
 
 
