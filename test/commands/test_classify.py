@@ -46,6 +46,14 @@ def test_files_are_labelled_and_told_in_json(files, tmp_path, small_model_folder
         assert sum(entry["probabilities"].values()) == pytest.approx(1)
 
 
+@pytest.mark.parametrize("names", ["no. 2 pencil, mug", "mug 2.0"])
+def test_a_name_may_have_a_dot(files, tmp_path, small_model_folder, names):
+    out = tmp_path / "out.json"
+    words = [*files, "--backbone", f"local-dir:{small_model_folder}", "--classes", names, "--json", str(out)]
+    assert cli.main(["classify", *words]) == 0
+    assert json.loads(out.read_text())["classes"] == names.split(", ")
+
+
 def test_what_is_unknown_is_told_with_the_classes_it_is_likest(files, tmp_path, small_model_folder, capsys):
     out = tmp_path / "out.json"
     words = [*files, "--backbone", f"local-dir:{small_model_folder}", "--classes", "mug, box", "--unknown-below", "1"]

@@ -175,6 +175,14 @@ def test_own_classes_and_topics(tmp_path, backbone):
     assert figures_of(tmp_path, *words)["objects"] == 3, "the only topic of clouds needs no option"
 
 
+def test_where_no_object_is_of_a_class_it_fails_in_words(tmp_path, bag, backbone, capsys):
+    words = [bag, "--offline", "--backbone", backbone, "--classes", "kettle", "--json", tmp_path / "figures.json"]
+    assert main(["evaluate", *map(str, words)]) == 1
+    said = capsys.readouterr().err
+    assert "none of the 7 objects is scored: the truth names 7 by other names than kettle, and 0 by none" in said
+    assert json.loads((tmp_path / "figures.json").read_text())["objects"] == 0
+
+
 def test_settings_of_the_node_reach_the_offline_pipeline(tmp_path, bag, backbone):
     words = [bag, "--offline", "--backbone", backbone]
     few = figures_of(tmp_path, *words, "--param", "min_points:=1000")
@@ -252,6 +260,7 @@ def test_the_report_says_how_the_answers_came_about(words, notes):
         (["--truth-topic", "/none"], "no topic /none"),
         (["--points-topic", "/ground_truth"], "not sensor_msgs"),
         (["--classes", "/no/file.yaml"], "no class file"),
+        (["--classes", __file__], "does not end in .yaml or .yml"),
         (["--param", "points"], "must read NAME:=VALUE"),
         (["--param", "points:=many"], "'points' is 'many'"),
         (["--param", "pionts:=9"], "no parameter 'pionts'"),
