@@ -156,7 +156,8 @@ def shown(value: object) -> str:
 class _Words(yaml.BaseLoader):
     """Every scalar as the words that are written: no dates, no numbers of any base, no `yes` that means true.
 
-    There are no tags, and no aliases, which a few lines of would make anything of a million entries.
+    There are no tags, and no aliases, which a few lines of would make anything of a million entries. A key stands once:
+    of two YAML would take the last, and drop the first one's descriptions.
     """
 
     def compose_node(self, parent: Any, index: Any) -> Any:
@@ -166,6 +167,15 @@ class _Words(yaml.BaseLoader):
         if getattr(event, "tag", None) not in (None, "!"):
             self._refuse(f"the tag '{event.tag:.60}'", event)
         return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        met = set[str]()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in met:
+                said = f"'{key.value:.60}' stands there twice; put all that is said of it under one"
+                raise yaml.MarkedYAMLError(None, None, said, key.start_mark)
+            met.add(key.value)
+        return super().construct_mapping(node, deep)
 
     @staticmethod
     def _refuse(what: str, event: Any) -> NoReturn:

@@ -75,6 +75,8 @@ def test_prompts_hold_the_name_and_each_description(tmp_path):
         ("classes: 3", "must map names"),
         ("classes: {}", "has 0 classes"),
         ("classes: [mug, mug]", "names mug twice"),
+        ("classes:\n  mug: [a handle]\n  box: [a cube]\n  mug: [a disc]", "'mug' stands there twice.* line 4"),
+        ("classes: [mug]\nclasses: [box]", "'classes' stands there twice"),
         ("classes: [unknown]", "kept for objects of no class"),
         ("classes: ['']", "class name ''"),
         ("classes: {mug: {a: 3}}", "must be a list of sentences"),
