@@ -251,7 +251,7 @@ def load_backbone(
     """
     if patches not in PATCHES:
         raise ValueError(f"patches '{patches}' is none of {', '.join(PATCHES)}")
-    place = _device(device)
+    place = usable_device(device)
     if _shared is None:
         return _with_patches(_load(name, pretrained, place, download), patches)
     with _sharing:
@@ -281,16 +281,36 @@ def _load(name: str | None, pretrained: str | None, place: torch.device, downloa
     return replace(_load_architecture(name, pretrained, place, download), pretrained=pretrained)
 
 
-def _device(device: str | torch.device | None) -> torch.device:
-    if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def named_device(device: str | torch.device | None) -> torch.device:
+    """The device of a name, without touching it; None is CUDA where there is one, else the CPU.
+
+    Raises:
+        ValueError: torch knows no such device.
+    """
     try:
-        place = torch.device(device)
-        torch.empty(1, device=place)
-    except (RuntimeError, AssertionError) as error:  # torch's words differ from device to device
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"device '{device}' cannot be used here ({reason}); use cpu, or leave it out") from error
+        return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError as error:
+        raise _no_device(device, error) from error
+
+
+def usable_device(device: str | torch.device | None) -> torch.device:
+    """The device of a name, tried unless it was left to us.
+
+    Raises:
+        ValueError: torch knows no such device, or cannot use it here.
+    """
+    place = named_device(device)
+    if device is not None:
+        try:
+            torch.empty(1, device=place)
+        except (RuntimeError, AssertionError) as error:  # torch's words differ from device to device
+            raise _no_device(device, error) from error
     return place
+
+
+def _no_device(device: object, error: Exception) -> ValueError:
+    reason = str(error).splitlines()[0]
+    return ValueError(f"device '{device}' cannot be used here ({reason}); use cpu, or leave it out")
 
 
 def file_checksum(path: Path) -> str:

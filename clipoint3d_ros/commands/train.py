@@ -74,13 +74,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    import torch
     from tqdm import tqdm
 
     from clipoint3d_ros.adaptation.outcome import adapter_of
     from clipoint3d_ros.adaptation.probing import Probe
     from clipoint3d_ros.adaptation.trainer import Run, prepare, train
-    from clipoint3d_ros.clip.backbone import load_backbone
+    from clipoint3d_ros.clip.backbone import load_backbone, usable_device
     from clipoint3d_ros.clip.bundle import refuse_to_replace_others, save_bundle
     from clipoint3d_ros.clip.descriptions import named_classes, read_classes
     from clipoint3d_ros.datasets.domains import read_domain
@@ -91,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     refuse_to_replace_others(args.out.resolve())
     config = recipe.training
     classes = read_classes(named_classes(args.classes))
-    peers, device = join(torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu")))
+    peers, device = join(usable_device(args.device))
     backbone = load_backbone(args.backbone, args.pretrained, device, patches=args.patches)
     target = read_domain(args.target, classes, count=0, seed=config.seed) if args.target else None
     source = read_domain(args.source, classes, count=config.shots + config.probe, seed=config.seed)
