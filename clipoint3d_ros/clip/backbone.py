@@ -34,6 +34,7 @@ from open_clip.transformer import QuickGELU
 from torch import Tensor
 
 from clipoint3d_ros.clip import tower
+from clipoint3d_ros.clip.sentences import Sentences
 from clipoint3d_ros.clip.size import install_size_token, size_prompts
 from clipoint3d_ros.clip.stem import install_stem
 from clipoint3d_ros.resources import EMBEDDED, asset
@@ -112,7 +113,7 @@ class Backbone:
     temperature: float = 1.0
     unknown_logit: float | None = None
     pretrained: str | None = None
-    _sentences: dict[str, Tensor] = field(default_factory=dict, repr=False)
+    _sentences: Sentences = field(default_factory=Sentences, repr=False)
 
     @property
     def device(self) -> torch.device:
@@ -165,18 +166,21 @@ class Backbone:
 
     @torch.no_grad()
     def encode_sentences(self, sentences: Sequence[str]) -> Tensor:
-        """Unit embeddings (K, D) float32 of sentences; each is encoded once in the backbone's life."""
-        fresh = [s for s in dict.fromkeys(sentences) if s not in self._sentences]
+        """Unit embeddings (K, D) float32 of sentences; the thousands used last are not encoded again."""
+        found = self._sentences.recall(sentences)
+        fresh = [s for s in dict.fromkeys(sentences) if s not in found]
         self._tell_unmet(fresh)
         self._tell_cut(fresh)
         for start in range(0, len(fresh), 256):
             batch = fresh[start : start + 256]
             tokens = self.tokenizer(batch).to(self.device)
             features = F.normalize(self.model.encode_text(tokens).float(), dim=-1)
-            self._sentences.update(zip(batch, features, strict=True))
+            new = dict(zip(batch, features, strict=True))
+            self._sentences.keep(new)
+            found |= new
         if not sentences:
             return torch.zeros(0, self.visual.output_dim, device=self.device)
-        return torch.stack([self._sentences[s] for s in sentences])
+        return torch.stack([found[s] for s in sentences])
 
     def _tell_unmet(self, sentences: Sequence[str]) -> None:
         """An embedded model's training met some hundred words; every other one is a zero vector and says nothing."""
