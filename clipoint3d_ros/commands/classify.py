@@ -56,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
     from clipoint3d_ros.clip.descriptions import named_classes
     from clipoint3d_ros.datasets.files import read_points
+    from clipoint3d_ros.evaluation.files import write_whole
     from clipoint3d_ros.geometry.clouds import doubtful_scale
     from clipoint3d_ros.recognition.classifier import Classifier
     from clipoint3d_ros.recognition.config import ClassifierConfig
@@ -92,7 +93,8 @@ def run(args: argparse.Namespace) -> int:
             }
             for path, r in zip(args.files, found, strict=True)
         ]
-        args.json.write_text(json.dumps({"classes": list(classifier.classes), "objects": rows}, indent=2) + "\n")
+        told = {"classes": list(classifier.classes), "objects": rows}
+        write_whole(args.json, json.dumps(told, indent=2) + "\n")
     return 0
 
 

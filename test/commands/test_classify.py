@@ -46,6 +46,17 @@ def test_files_are_labelled_and_told_in_json(files, tmp_path, small_model_folder
         assert sum(entry["probabilities"].values()) == pytest.approx(1)
 
 
+def test_answers_that_do_not_fit_on_the_disk_leave_those_before(files, tmp_path, small_model_folder, full_disk, capsys):
+    out = tmp_path / "answers" / "out.json"
+    words = ["classify", *files, "--backbone", f"local-dir:{small_model_folder}", "--json", str(out)]
+    assert cli.main([*words, "--classes", "mug, box"]) == 0
+    full_disk()
+    assert cli.main([*words, "--classes", "hat, shoe"]) == 1
+    assert "No space left on device" in capsys.readouterr().err
+    assert json.loads(out.read_text())["classes"] == ["mug", "box"]
+    assert [path.name for path in out.parent.iterdir()] == ["out.json"]
+
+
 @pytest.mark.parametrize("names", ["no. 2 pencil, mug", "mug 2.0"])
 def test_a_name_may_have_a_dot(files, tmp_path, small_model_folder, names):
     out = tmp_path / "out.json"
