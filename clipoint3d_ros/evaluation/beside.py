@@ -31,11 +31,13 @@ class Measured:
     """Of one mode, all rounds together.
 
     latencies: seconds from a cloud to its answer. spent: seconds of the companion's processor time, within length.
+    adapted: of those answers, how many an adapter gave.
     """
 
     latencies: list[float] = field(default_factory=list)
     spent: float = 0.0
     length: float = 0.0
+    adapted: int = 0
 
 
 def measure(
@@ -76,7 +78,9 @@ def _turn(
         _play(bag, sensor, node, period_s)
         began, before = time.monotonic(), 0.0 if companion is None else companion.seconds()
         _play(bag, sensor, node, period_s)
-        measured.latencies += [answer.latency for answer in sensor.answers().values()]
+        answers = sensor.answers().values()
+        measured.latencies += [answer.latency for answer in answers]
+        measured.adapted += sum(answer.version > 0 for answer in answers)
         measured.spent += 0.0 if companion is None else companion.seconds() - before
         measured.length += time.monotonic() - began
 
@@ -91,7 +95,8 @@ def _play(bag: LabelledBag, sensor: Sensor, node: NodeProcess, period_s: float) 
 
 
 def rows(found: Mapping[str, Measured]) -> list[dict[str, Any]]:
-    """One row a mode: `p50_ms`, `p99_ms`, their ratios to the first mode's, `cores` the companion took."""
+    """One row a mode: `answers`, how many of them `adapted`, `p50_ms`, `p99_ms`, their ratios to the first mode's,
+    `cores` the companion took."""
     told: list[dict[str, Any]] = []
     for mode, measured in found.items():
         p50, p99 = (float(1000 * q) for q in np.percentile(measured.latencies, (50, 99)))
@@ -100,6 +105,7 @@ def rows(found: Mapping[str, Measured]) -> list[dict[str, Any]]:
             {
                 "mode": mode,
                 "answers": len(measured.latencies),
+                "adapted": measured.adapted,
                 "p50_ms": p50,
                 "p99_ms": p99,
                 "p50_ratio": p50 / first["p50_ms"],
@@ -112,10 +118,11 @@ def rows(found: Mapping[str, Measured]) -> list[dict[str, Any]]:
 
 def table(told: Sequence[Mapping[str, Any]]) -> str:
     """The rows in Markdown."""
-    lines = ["| companion | answers | p50, ms | p99, ms | p50, ratio | p99, ratio | cores |", "|" + "---|" * 7]
+    heads = ("companion", "answers", "adapted", "p50, ms", "p99, ms", "p50, ratio", "p99, ratio", "cores")
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     lines += [
-        f"| {row['mode']} | {row['answers']} | {row['p50_ms']:.0f} | {row['p99_ms']:.0f} | {row['p50_ratio']:.2f} | "
-        f"{row['p99_ratio']:.2f} | {row['cores']:.3f} |"
+        f"| {row['mode']} | {row['answers']} | {row['adapted']} | {row['p50_ms']:.0f} | {row['p99_ms']:.0f} | "
+        f"{row['p50_ratio']:.2f} | {row['p99_ratio']:.2f} | {row['cores']:.3f} |"
         for row in told
     ]
     return "\n".join(lines)

@@ -102,7 +102,7 @@ class AdaptationConfig(NodeConfig):
     keep: int = parameter(3, "bundles kept in memory and on disk each", unit="bundles", low=1, high=1000, live=False)
     live_folder: str = parameter("", "where live bundles are; empty: a RAM-backed folder of this user", live=False)
     state_folder: str = parameter(
-        "", "where bundles, memory and reference are kept; empty: ~/.ros/clipoint3d_ros/<node name>", live=False
+        "", "where bundles, memory and a lasting pause are kept; empty: ~/.ros/clipoint3d_ros/<node name>", live=False
     )
     learned_log: str = parameter(
         "", "JSON-lines file of what was learned from (stamp, id, class, gate figures); empty: none", live=False

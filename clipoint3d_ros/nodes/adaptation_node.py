@@ -82,6 +82,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         self._handed_s = self._saved_s = 0.0
         self._unsaved = False  # something was handed over since
         self._choices: list[Any] = []  # subscriptions by which perception's are heard
+        self._heard_of: str | None = None  # the perception that these are of
         self._frames = self._jumps = self._failed_until = 0
         self._budget = Budget(self._config.duty_cycle)
         self._verdicts = self._make_publisher(DiagnosticArray, "~/output/verdicts", RELIABLE)
@@ -164,7 +165,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
                     adapting.companion.forget()  # features of the trained network
                 wanted = self._back_to_frozen()
                 try:
-                    adapting.store.clear()  # else the next start would go on from what was given up
+                    adapting.give_up()  # else the next start would go on from what was given up
                 except StoreError as error:
                     self._troubles.say("store", f"what was given up may come back at the next start: {error}")
             self._succession.give(wanted)
@@ -202,19 +203,19 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         """Somebody else gave perception a bundle or other classes: that is respected, not overwritten."""
         theirs = self._succession.set_by_others(event)
         if theirs is not None and theirs.bundle is None:
-            self._pauses.begin(theirs.why)
+            self._pauses.leave(theirs.why)
         elif theirs is not None:
             self._leave(theirs.why)
 
     def _leave(self, why: str) -> None:
         """Perception answers by somebody else's choice: pause, and after a restart, too, until ~/pause ends it."""
-        self._pauses.begin(why)
-        self._keep_pause(why)
+        self._pauses.leave(why)
+        self._keep_pause()
 
-    def _keep_pause(self, why: str) -> None:
+    def _keep_pause(self) -> None:
         try:
             if self._adapting is not None:
-                self._adapting.keep_pause(why)
+                self._adapting.keep_pause(*self._pauses.lasting)
         except OSError as error:
             self._troubles.say("save", f"the pause will not outlast this node: {error}")
 
@@ -225,12 +226,17 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         began = time.monotonic()
         name = self.get_fully_qualified_name().strip("/").replace("/", ".")
         logger = self.get_logger()
+        self._hear_perception()
         adapting, told = load(self._config, name, self._versions, logger.warning, logger.info)
-        self._succession.address(self._config.perception)
-        if self._pauses.asked == CLASSES_CHANGED:
-            self._pauses.asked = ""  # these are the classes now
-        if kept := adapting.kept_pause():
-            self._pauses.begin(kept)
+        if self._pauses.left == CLASSES_CHANGED:
+            self._pauses.left = ""  # these are the classes now
+        self._adapting = adapting
+        asked, left = adapting.kept_pause()
+        self._pauses.asked = self._pauses.asked or asked
+        if left and left != CLASSES_CHANGED:
+            self._pauses.leave(left)
+        if self._pauses.lasting != (asked, left):
+            self._keep_pause()
         self._time = Clock()
         for sighting in (*adapting.companion.learned.sightings()[-1:], *adapting.companion.held.sightings()[-1:]):
             self._time.newest_s = max(self._time.newest_s, sighting.stamp_s)  # time that starts again is seen
@@ -249,14 +255,17 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
                 cores=self._cores(adapting.backbone.device),
                 work=time.thread_time if adapting.backbone.device.type == "cpu" else time.monotonic,
             )
-        self._adapting = adapting
-        self._hear_perception()
         self.get_logger().info(f"{told} ({time.monotonic() - began:.1f} s)")
 
     def _hear_perception(self) -> None:
-        """What it serves and what others choose for it, from configuring on: that counts in an inactive node, too."""
-        if self._choices:
+        """What it serves and what others choose for it, from the first configuring on: that counts whatever state this
+        node is in."""
+        if self._heard_of == self._config.perception:
             return
+        for each in self._choices:
+            self.destroy_subscription(each)
+        self._heard_of, self._versions.served = self._config.perception, None
+        self._succession.address(self._config.perception)
         topic = f"{self._config.perception}/output/vision_info"
         self._choices = [
             subscription(self.create_subscription, VisionInfo, topic, self._on_vision_info, LATCHED),
@@ -300,9 +309,6 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
     def _release(self) -> None:
         """Keep what was learned."""
         self._close()
-        for each in self._choices:
-            self.destroy_subscription(each)
-        self._choices = []
         adapting, self._adapting, self._training = self._adapting, None, None
         if adapting is not None:
             self._save(adapting)
@@ -326,6 +332,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         try:
             adapting.save(self._config.keep_clouds, self._versions.network)
         except (OSError, ValueError) as error:
+            self._unsaved = True  # tried again when the next copy is due
             self._troubles.say("save", f"not saved: {error}")
             return str(error)
         self._troubles.say("save", "")
@@ -355,9 +362,11 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
             self._pauses.asked = "asked to"
             response.message = "nothing is learned until ~/pause is called with false"
         else:
-            self._pauses.asked = ""
-            self._keep_pause("")
+            self._pauses.end()
+            if self._versions.strange and self._adapting is not None:
+                self._succession.take_back(self._adapting.latest)
             response.message = "learning goes on" + (f" below the {limit}" if (limit := self._pauses.limit) else "")
+        self._keep_pause()
         return response
 
     def _on_trigger(
@@ -392,9 +401,11 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
                 adapting.remove()
             except OSError as error:  # the next start may find what was learned
                 wrong = str(error)
-        self._pauses.asked, self._versions.restart = "", None
+        self._pauses.left, self._versions.restart = "", None  # what the user asked for holds
+        self._keep_pause()
         self._succession.errand(self._succession.give, wanted)  # after a hand-over that may be under way
-        return not wrong, wrong or "everything learned is forgotten; perception goes back to the frozen model"
+        forgotten = "everything learned is forgotten; perception goes back to the frozen model"
+        return not wrong, wrong or forgotten + (f"; paused: {why}" if (why := self._pauses.why) else "")
 
     # What the node says of itself
 

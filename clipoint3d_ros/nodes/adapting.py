@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -45,7 +46,7 @@ class Adapting(NamedTuple):
 
     folder: of what outlives the node.
     backbone, gradient: where prompts and LoRA are trained as well, else None: its weights are needed no more.
-    claims: files whose locks keep the folders from a second node.
+    claims: files whose locks keep the folders from a second node. disk: one thread writes there at a time.
     """
 
     classes: Descriptions
@@ -53,6 +54,7 @@ class Adapting(NamedTuple):
     companion: Companion
     store: Store
     folder: Path
+    disk: threading.Lock
     backbone: Backbone | None = None
     gradient: Gradient | None = None
     claims: tuple[TextIO, ...] = ()
@@ -103,10 +105,16 @@ class Adapting(NamedTuple):
 
         network: whose features are remembered; None for the frozen one.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.store.persist()
-        for memory, path in self._memories():
-            memory.save(path, clouds, self._meaning(network))
+        with self.disk:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.store.persist()
+            for memory, path in self._memories():
+                memory.save(path, clouds, self._meaning(network))
+
+    def give_up(self) -> None:
+        """Remove bundles, live and on disk: the next start does not go on from them. StoreError where it cannot."""
+        with self.disk:
+            self.store.clear()
 
     def restore(self, network: Network | None, warn: Callable[[str], object]) -> None:
         """Take over what was remembered of that network's features, where it can be; `warn` is told where not."""
@@ -122,26 +130,31 @@ class Adapting(NamedTuple):
 
     def remove(self) -> None:
         """Remove bundles and memories, live and on disk. OSError in words where it cannot."""
-        self.store.clear()
-        for _, path in self._memories():
-            path.unlink(missing_ok=True)
-        self.keep_pause("")
+        with self.disk:  # a copy that is being written ends first
+            self.store.clear()
+            for _, path in self._memories():
+                path.unlink(missing_ok=True)
 
-    def keep_pause(self, why: str) -> None:
-        """Keep why nothing may be learned or handed over, for the next start; "" ends it. OSError where it cannot."""
-        if why:
+    def keep_pause(self, asked: str, left: str) -> None:
+        """Keep for the next start why nothing may be learned or handed over. OSError where it cannot.
+
+        Args:
+            asked, left: what the user asked for, and what somebody else chose; "" where nothing.
+        """
+        if asked or left:
             self.folder.mkdir(parents=True, exist_ok=True)
             part = self._pause.with_suffix(".part")  # a kill leaves the file of before, or this one whole
-            part.write_text(why)
+            part.write_text(f"{asked}\n{left}")
             part.replace(self._pause)
         else:
             self._pause.unlink(missing_ok=True)
 
-    def kept_pause(self) -> str:
-        """What `keep_pause` kept; "" where nothing."""
+    def kept_pause(self) -> tuple[str, str]:
+        """What `keep_pause` kept: what was asked, what was chosen."""
         with suppress(OSError, ValueError):
-            return self._pause.read_text()[:_LONGEST]
-        return ""
+            asked, _, left = self._pause.read_text()[:_LONGEST].partition("\n")
+            return asked, left
+        return "", ""
 
     @property
     def _pause(self) -> Path:
@@ -262,7 +275,7 @@ def _load(
     companion = Companion(reference, text, backbone.scale * backbone.temperature, config.companion)
     store = Store(live, folder / "bundles", config.keep)
     kept = None if gradient is None else backbone
-    adapting = Adapting(classes, backbone.card, companion, store, folder, kept, gradient, claims)
+    adapting = Adapting(classes, backbone.card, companion, store, folder, threading.Lock(), kept, gradient, claims)
     versions.begin(max(store.versions(), default=FROZEN))
     latest = adapting.latest(backbone)
     if latest is not None:

@@ -102,22 +102,24 @@ class PerceptionNode(CloudNode[PerceptionConfig]):
                 boxes = None if frame.boxes is None else read_boxes(frame.boxes, header.frame_id)
                 segments = read_segments(frame.cloud, config.segments, boxes)
                 clouds = [segment.points for segment in segments]
+            heard = self._frozen.get_subscription_count() > 0
             if not segments:
-                self._publish(header, config, segments, [], stand)
+                self._publish(header, config, segments, [], stand, heard)
                 return self._publish_no_rows(header)
             with timed("project"):
                 projection = classifier.project(clouds, stand.up, stand.viewpoint)
             with timed("encode"):
                 tracks = self._tracks(header, segments) if config.fuse_tracks or config.reuse_still else []
                 features = self._look(header, serving, tracks, clouds, projection, stand)
-            with timed("frozen"):  # whoever listens or not: an adapter can be judged and left at any time
-                frozen_features = classifier.encode_frozen(projection, features)
+            with timed("frozen"):  # beside a trained network a pass of its own, which is made for who listens
+                asked = heard or classifier.shares_tower
+                frozen_features = classifier.encode_frozen(projection, features) if asked else None
             with timed("decide"):
                 recognitions = classifier.decide(projection, features, frozen_features)
                 if config.fuse_tracks:
                     recognitions = self._fused(header, tracks, segments, recognitions, classifier)
             with timed("publish"):
-                self._publish(header, config, segments, recognitions, stand)
+                self._publish(header, config, segments, recognitions, stand, heard)
                 self._publish_views(header, projection, recognitions)
                 self._publish_features(header, classifier, projection, features)
                 self._publish_evidence(header, classifier, projection, features, segments, recognitions, stand)
@@ -184,10 +186,12 @@ class PerceptionNode(CloudNode[PerceptionConfig]):
         segments: Sequence[Segment],
         recognitions: Sequence[Recognition],
         stand: Standpoint,
+        heard: bool,
     ) -> None:
+        """`heard`: whether the frozen answers are."""
         boxes = segment_boxes(segments, stand.up)
         self._doubt_measures(segments, boxes)
-        if self._frozen.get_subscription_count():
+        if heard:
             frozen = [answer.frozen or answer for answer in recognitions]
             self._frozen.publish(self._written(header, segments, boxes, frozen, config.top_k))
         if self._markers.get_subscription_count():

@@ -97,7 +97,9 @@ class Succession:
         waits = time.monotonic() - self._tried_s < _AGAIN_S
         if waits or versions.served is None or self.hand.busy or self._errand.is_alive():
             return
-        if versions.pending is not None:
+        if versions.unsure and (versions.pending is not None or versions.restart is None or self._idle()):
+            self.errand(self._find_out, store)
+        elif versions.pending is not None:
             if self._may(versions.pending):
                 self.errand(self.give, versions.pending)
         elif versions.restart is not None and not self._idle():
@@ -116,6 +118,35 @@ class Succession:
             self._theirs = theirs.bundle
             self.versions.leave()
         return theirs
+
+    def take_back(self, latest: Callable[[], Path | None]) -> None:
+        """Somebody else's bundle gives way to the newest of this node's, or else to the frozen model."""
+        path = latest()
+        wanted = ("", FROZEN) if path is None else (str(path), int(read_meta(path)["version"]))
+        self.errand(self.give, self.versions.want(*wanted))
+
+    def _find_out(self, store: Store) -> None:
+        """Whose bundle it is that perception serves.
+
+        One of this node's that it cannot go on from, as after a change of classes, gives way to the frozen model.
+        """
+        self._tried_s = time.monotonic()
+        versions, served = self.versions, self.versions.served
+        there = self.hand.given()
+        if not there or not versions.unsure or versions.served != served:
+            return  # asked again at the next tick; or something newer is there
+        if not store.holds(there):
+            versions.restart = None
+            versions.leave()
+            self._left(by_others(there))
+            return
+        versions.unsure = False
+        if versions.pending is not None or versions.restart is not None:
+            return  # the next tick sees to these
+        if versions.strange:
+            self.give(versions.want("", FROZEN))
+        elif served:
+            versions.take(served)
 
     def _take_up(self, store: Store, bundle: Path, version: int) -> None:
         """After this node's restart: perception gets what was live, unless somebody else gave it a bundle meanwhile.

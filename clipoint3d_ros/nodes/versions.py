@@ -17,6 +17,8 @@ class Versions:
         pending: (bundle, version) that perception is to be given and has not taken yet; ("", FROZEN): the frozen one.
         served: the one perception says it serves; None until it has.
         restart: (bundle, version) that was live when the node last ran, until perception has been asked what it serves.
+        theirs: what perception serves is somebody else's choice.
+        unsure: perception says a number that was not given to it just now: whose bundle that is, it must be asked.
         network: the trained one whose features are learned from, before its merge; None for the frozen one.
     """
 
@@ -26,24 +28,27 @@ class Versions:
         self.pending: tuple[str, int] | None = None
         self.restart: tuple[Path, int] | None = None
         self.network: Network | None = None
+        self.unsure = False
         self._known = {FROZEN}
-        self._theirs = False  # what perception serves is somebody else's, whose versions count from 1 as these do
+        self._awaited: int | None = None  # taken, and perception will still say so
+        self.theirs = False
 
     @property
     def known(self) -> frozenset[int]:
         """Those whose features are of the network that is learned from."""
-        return frozenset(self._known & {FROZEN} if self._theirs else self._known)
+        return frozenset(self._known & {FROZEN} if self.theirs or self.unsure else self._known)
 
     @property
     def strange(self) -> bool:
         """Whether perception serves one whose features are another network's."""
-        return self.served is not None and self.served not in self.known
+        return self.served is not None and not self.unsure and self.served not in self.known
 
     def begin(self, made: int) -> None:
         """Count on from the highest version that was found; nothing is live, the frozen features are learned from."""
         self.made = made
         self.leave()
-        self.restart, self._theirs = None, False
+        self.restart, self.theirs = None, False
+        self.unsure = self.served not in (None, FROZEN)
         self.give_up()
 
     def go_on(self, bundle: Path, version: int, network: Network | None) -> None:
@@ -68,7 +73,8 @@ class Versions:
 
     def take(self, version: int) -> None:
         """Perception took it."""
-        self.live, self.restart, self._theirs = version, None, False
+        self.live, self.restart, self.theirs, self.unsure = version, None, False, False
+        self._awaited = version if self.served != version else None
         if self.pending is not None and self.pending[1] == version:
             self.pending = None
 
@@ -84,7 +90,7 @@ class Versions:
 
         Until it takes a version of this companion again its number says nothing: others count from 1, too.
         """
-        self.live, self.pending, self._theirs = FROZEN, None, True
+        self.live, self.pending, self.theirs, self.unsure = FROZEN, None, True, False
 
     def follow(self, network: Network) -> None:
         """Learn from a trained network's features from now on; no version so far has them."""
@@ -95,9 +101,13 @@ class Versions:
         self.network, self._known = None, {FROZEN}
 
     def say(self, version: int) -> None:
-        """Perception says what it serves."""
+        """Perception says what it serves: after every change, and when it starts.
+
+        Others' versions count from 1 as these do, so a number says who made a bundle only right after it was given.
+        """
+        awaited, self._awaited = self._awaited, None
         self.served = version
         if self.pending is not None and self.pending[1] == version:
             self.take(version)
-        elif version != FROZEN and version in self.known and self.restart is None:
-            self.live = version
+        else:
+            self.unsure = version not in (FROZEN, awaited) and not self.theirs

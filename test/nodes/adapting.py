@@ -75,6 +75,8 @@ class Beside:
             ),
             what="matched outputs",
         )
+        versions = ours._versions
+        self.peer.wait(lambda: versions.served is not None and not versions.unsure, what="whose bundle is served")
 
     def _hears_a_blank(self):
         before, end = len(self.learned), time.monotonic() + 0.5

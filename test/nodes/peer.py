@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import os
 import threading
@@ -43,6 +44,18 @@ OUTPUTS = {
 }
 NUMBERS = itertools.count()
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL, reliability=ReliabilityPolicy.RELIABLE)
+
+
+def served_checksum(node):
+    """sha256 of all that a perception node answers by: vision tower, text tower and the classes' features."""
+    classifier, told = node._serving.classifier, hashlib.sha256()
+    network = classifier.adapter and classifier.adapter.network
+    for part in (classifier.backbone.model, network):
+        for name, tensor in sorted(part.state_dict().items()) if part is not None else ():
+            told.update(name.encode() + tensor.cpu().numpy().tobytes())
+    for tensor in (classifier.text, *(classifier._head or ())):
+        told.update(tensor.cpu().numpy().tobytes())
+    return told.hexdigest()
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ class StandIn:
     fault: Exception | None = None
     known: torch.Tensor | None = None  # what the last `encode` was spared
     looks_by = "stand-in"
+    shares_tower = False
 
     def __init__(self, classes=("can", "book", "box"), config=None):
         self.classes, self.config = tuple(classes), config or ClassifierConfig()

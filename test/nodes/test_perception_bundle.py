@@ -281,13 +281,16 @@ def test_a_bundle_survives_a_clean_up(start, bundles):
     assert ask() == before
 
 
-def test_frozen_answers_are_computed_while_an_adapter_is_live_even_if_nobody_listens(start, bundles, monkeypatch):
+def test_beside_a_trained_network_the_frozen_model_looks_too_only_for_who_listens(start, bundles, monkeypatch):
     seen = []
     publish = PerceptionNode._publish
     monkeypatch.setattr(PerceptionNode, "_publish", lambda self, *a: seen.append(a[3]) or publish(self, *a))
     peer = start(classes=CLASSES, bundle=str(bundles[0]))
     peer.send(scene(), 1)
     peer.answer(1)
-    assert peer.served._frozen.get_subscription_count() == 0
-    assert all(recognition.frozen is not None for recognition in seen[-1])
+    assert all(recognition.frozen is None for recognition in seen[-1])
+    peer.listen("frozen_detections")
+    peer.wait(peer.served._frozen.get_subscription_count, what="the subscription to frozen answers")
+    peer.send(scene(), 2)
+    peer.answer(2, "frozen_detections")
     assert torch.isfinite(torch.tensor([recognition.frozen.score for recognition in seen[-1]])).all()

@@ -181,6 +181,50 @@ def test_after_a_restart_what_was_live_is_taken_up_unless_somebody_else_gave_ano
     assert (world.hand.asked, world.versions.live, world.left) == (asked, live, left)
 
 
+@pytest.mark.parametrize(
+    ("there", "asked", "live", "left"),
+    [
+        ("/live/1", [], 1, []),  # of a perception that lost no parameters
+        ("/theirs", [], FROZEN, [by_others("/theirs")]),
+        ("/live/0", [""], FROZEN, []),  # of this node, before its classes changed
+    ],
+)
+def test_a_number_that_was_not_given_just_now_is_looked_into_before_anything_is_made_of_it(
+    world, there, asked, live, left
+):
+    if there != "/live/0":
+        world.succession.give(accepted(world, 1))
+        world.versions.say(1)
+    world.hand.bundle, world.hand.asked = there, []
+    world.versions.say(1)
+    assert world.versions.known == {FROZEN}
+    for _ in range(2):
+        tick(world)
+    assert (world.hand.asked, world.versions.live, world.left) == (asked, live, left)
+    assert not world.versions.unsure
+
+
+def test_a_bundle_of_somebody_s_that_perception_starts_with_is_not_overwritten_by_what_waits(world):
+    world.hand.answers = [UNHEARD]
+    world.succession.give(accepted(world, 1))
+    world.hand.bundle, world.hand.asked = "/theirs", []
+    world.versions.say(2)
+    for _ in range(2):
+        tick(world)
+    assert (world.hand.asked, world.left) == ([], [by_others("/theirs")])
+
+
+@pytest.mark.parametrize(("latest", "given"), [("3", "3"), (None, "")])
+def test_taken_back_is_the_newest_or_the_frozen_model(world, tmp_path, latest, given):
+    world.hand.bundle = "/theirs"
+    world.versions.leave()
+    path = None if latest is None else tmp_path / latest
+    world.succession.take_back(lambda: path)
+    world.succession._errand.join(5.0)
+    assert world.hand.bundle == (str(path) if path else given)
+    assert not world.versions.theirs
+
+
 def test_before_perception_was_heard_and_while_it_is_asked_nothing_is_given(world):
     accepted(world, 1)
     world.hand.busy = True

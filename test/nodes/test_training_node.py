@@ -14,7 +14,7 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 pytest.importorskip("vision_msgs.msg", reason="vision_msgs is not installed")
 
 from adapting import OBJECTS, adaptation_nodes
-from peer import perception_nodes
+from peer import perception_nodes, served_checksum
 from sharp_model import blocks
 
 from clipoint3d_ros.clip.backbone import load_backbone
@@ -93,6 +93,7 @@ def test_a_trained_candidate_is_judged_and_told_while_perception_answers(train):
 def test_an_accepted_network_is_served_learned_from_and_given_up_to_the_bit(train, sharp):
     beside = train(most_drift=1.0, probe_loss=1.0, least_variety=0.0, entropy_rise=1.0)
     judged, peer = spied(beside, certain=-1000.0), beside.peer
+    weights = served_checksum(peer.served)
     _, frozen = beside.show()
     for _ in range(100):
         beside.show()
@@ -109,12 +110,13 @@ def test_an_accepted_network_is_served_learned_from_and_given_up_to_the_bit(trai
     answer, beside_it = beside.show()
     assert beside_it == frozen
     assert answer != frozen
+    assert served_checksum(peer.served) != weights
     assert companion.trained
     peer.wait(lambda: not companion.unasked, what="the frozen model's word on what the network was the first to see")
     assert beside.call("pause", True)[0]
     assert beside.call("reset")[0]
     beside.wait_for_version(0)
-    assert beside.call("pause", True)[0]
+    assert served_checksum(peer.served) == weights
     assert beside.show() == (frozen, frozen)
     assert versions.network is None
     assert beside.call("pause", False)[0]

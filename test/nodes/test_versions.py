@@ -34,12 +34,13 @@ def test_statistics_leave_features_as_they_are_so_all_versions_are_known(version
 
 def test_a_trained_network_makes_all_features_of_before_unknown(versions):
     versions.put(1)
+    versions.take(1)
+    versions.say(1)
     network = object()
     versions.follow(network)
-    assert versions.known == frozenset()
-    versions.say(1)
-    assert versions.strange
+    assert (versions.known, versions.strange) == (frozenset(), True)
     versions.put(2)
+    versions.take(2)
     versions.say(2)
     assert (versions.known, versions.strange, versions.network) == ({2}, False, network)
     versions.give_up()
@@ -47,15 +48,30 @@ def test_a_trained_network_makes_all_features_of_before_unknown(versions):
     assert versions.made == 2, "no number is used twice"
 
 
-def test_what_perception_took_unheard_is_live_once_it_says_so(versions):
+def test_a_number_that_was_not_given_just_now_says_nothing_until_perception_has_been_asked(versions):
     versions.put(3)
+    versions.take(3)
     versions.say(3)
-    assert versions.live == 3
-
-
-def test_a_version_of_somebody_else_s_is_not_live(versions):
+    assert (versions.unsure, versions.known) == (False, {FROZEN, 3}), "as it was to say"
+    versions.say(3)
+    assert (versions.unsure, versions.strange, versions.known) == (True, False, {FROZEN}), "it may be another's"
+    versions.take(3)
+    assert (versions.unsure, versions.known) == (False, {FROZEN, 3})
+    versions.say(FROZEN)
+    assert not versions.unsure
     versions.say(50)
-    assert (versions.live, versions.strange) == (FROZEN, True)
+    assert (versions.unsure, versions.live) == (True, 3)
+    versions.leave()
+    assert (versions.unsure, versions.theirs, versions.live, versions.strange) == (False, True, FROZEN, True)
+
+
+def test_what_perception_served_before_a_new_beginning_is_to_be_asked(versions):
+    versions.say(4)
+    versions.begin(4)
+    assert versions.unsure
+    versions.say(FROZEN)
+    versions.begin(4)
+    assert not versions.unsure
 
 
 def test_perception_that_starts_anew_leaves_live_what_it_lost(versions):
