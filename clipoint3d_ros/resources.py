@@ -7,7 +7,9 @@ that knows the difference. No ROS is imported.
 from __future__ import annotations
 
 import os
+import site
 import sys
+import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +26,7 @@ def config_dir() -> Path:
     Raises:
         FileNotFoundError: none of the places where it may lie exists.
     """
-    places = list(_config_places())
+    places = list(dict.fromkeys(_config_places()))
     for place in places:
         if place.is_dir():
             return place
@@ -64,10 +66,19 @@ def _config_places() -> Iterator[Path]:
     # A site-packages folder may hold somebody else's `config`; only a checkout has package.xml beside it.
     if (_HERE.parent / "package.xml").is_file():
         yield _HERE.parent / "config"
-    yield Path(sys.prefix) / "share" / PACKAGE / "config"
-    for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep):
-        if prefix:
-            yield Path(prefix) / "share" / PACKAGE / "config"
+    for prefix in _prefixes():
+        yield prefix / "share" / PACKAGE / "config"
+
+
+def _prefixes() -> Iterator[Path]:
+    """Where an install may have put its share folder, those that belong to this very code first."""
+    # site-packages itself (`pip install --target`), or what lib/pythonX.Y/site-packages lies in: the environment,
+    # ~/.local of a user's install, /usr/local of Debian's root, a colcon install.
+    yield from _HERE.parents[:4]
+    yield Path(sys.prefix)
+    yield Path(sysconfig.get_path("data"))
+    yield Path(site.getuserbase())
+    yield from map(Path, filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)))
 
 
 def _listing(folder: Path) -> str:

@@ -22,7 +22,7 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         "input",
         default_value="/segments",
-        description="topic of sensor_msgs/PointCloud2: labelled clouds, or one cloud per object; with "
+        description="topic of sensor_msgs/PointCloud2: labelled clouds, or clouds of one object; with "
         "segmenter:=true a depth camera's own",
     ),
     DeclareLaunchArgument(

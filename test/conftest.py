@@ -1,7 +1,9 @@
 """Shared by all tests: a CLIP too small to know anything, in open_clip's folder layout, and probes that are quick."""
 
+import errno
 import json
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -40,3 +42,15 @@ def quick_probes():
 def sharp(tmp_path_factory):
     """A small model that is sure of itself; see `sharp_model`."""
     return sharp_model(tmp_path_factory.mktemp("models") / "sharp")
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """Makes the disk full: from then on half of a text is written, and then it fails."""
+    write = Path.write_text
+
+    def half(path, text, *rest, **more):
+        write(path, text[: len(text) // 2], *rest, **more)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    return lambda: monkeypatch.setattr(Path, "write_text", half)

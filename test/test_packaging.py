@@ -116,16 +116,19 @@ def workspace(tmp_path_factory):
     if colcon is None:
         pytest.skip("colcon is not installed; 'make setup' brings it")
     root = tmp_path_factory.mktemp("workspace")
-    source = root / "src" / PACKAGE
-    source.mkdir(parents=True)
-    leave = shutil.ignore_patterns("__pycache__")
-    for name in (PACKAGE, "launch", "config", "rviz", "resource"):
-        shutil.copytree(ROOT / name, source / name, ignore=leave)
-    for name in ("package.xml", "setup.py", "setup.cfg", "LICENSE"):
-        shutil.copy2(ROOT / name, source)
+    copy_sources(root / "src" / PACKAGE)
     built = subprocess.run([colcon, "build"], cwd=root, env=outside_the_checkout(), capture_output=True, text=True)
     assert built.returncode == 0, built.stdout[-2000:] + built.stderr[-4000:]
     return root
+
+
+def copy_sources(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    leave = shutil.ignore_patterns("__pycache__")
+    for name in (PACKAGE, "launch", "config", "rviz", "resource"):
+        shutil.copytree(ROOT / name, folder / name, ignore=leave)
+    for name in ("package.xml", "setup.py", "setup.cfg", "LICENSE"):
+        shutil.copy2(ROOT / name, folder)
 
 
 def outside_the_checkout() -> dict[str, str]:
@@ -138,6 +141,20 @@ def outside_the_checkout() -> dict[str, str]:
         "AMENT_PREFIX_PATH": os.pathsep.join(dict.fromkeys(prefixes)),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
+
+
+@pytest.mark.slow
+def test_pip_outside_an_environment_brings_the_configuration_along(tmp_path):
+    copy_sources(tmp_path / "source")
+    base = tmp_path / "base"  # as ~/.local of a user's install
+    pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-build-isolation", "--no-index"]
+    done = subprocess.run([*pip, "--prefix", base, tmp_path / "source"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    module = next(base.rglob(f"{PACKAGE}/resources.py"))
+    ask = "from clipoint3d_ros.resources import config_file; print(config_file('classes/tabletop.yaml'))"
+    environment = outside_the_checkout() | {"PYTHONPATH": str(module.parents[1])}
+    said = subprocess.run([sys.executable, "-c", ask], cwd="/", env=environment, capture_output=True, text=True)
+    assert Path(said.stdout.strip()).is_relative_to(base), said.stdout + said.stderr
 
 
 def in_workspace(workspace: Path, command: str) -> list[str]:

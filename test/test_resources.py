@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import site
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -17,14 +19,20 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.fixture
 def installed(tmp_path, monkeypatch):
     """The module as if installed in a site-packages folder, with no checkout, prefix or workspace around it."""
-    package = tmp_path / "site-packages" / "clipoint3d_ros"
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "prefix"))
+    monkeypatch.setattr(site, "getuserbase", lambda: str(tmp_path / "user"))
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path / "local") if name == "data" else "")
+    monkeypatch.delenv("AMENT_PREFIX_PATH", raising=False)
+    return module_in(tmp_path / "site-packages")
+
+
+def module_in(packages: Path):
+    package = packages / "clipoint3d_ros"
     package.mkdir(parents=True)
     shutil.copy2(resources.__file__, package)
     spec = importlib.util.spec_from_file_location("installed_resources", package / "resources.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    monkeypatch.setattr(sys, "prefix", str(tmp_path / "prefix"))
-    monkeypatch.delenv("AMENT_PREFIX_PATH", raising=False)
     return module
 
 
@@ -43,6 +51,21 @@ def test_a_checkout_uses_its_own_configuration():
 def test_a_pip_install_finds_it_in_the_environment(installed, tmp_path):
     folder = share(tmp_path / "prefix")
     assert installed.config_file("perception.yaml") == folder / "perception.yaml"
+
+
+@pytest.mark.parametrize("base", ["user", "local"])
+def test_a_pip_install_outside_an_environment_finds_it(installed, tmp_path, base):
+    folder = share(tmp_path / base)
+    assert installed.config_dir() == folder
+
+
+@pytest.mark.parametrize("packages", ["lib/python3.12/site-packages", "local/lib/python3.10/dist-packages", "."])
+def test_an_install_finds_what_came_with_it_before_another_s(installed, tmp_path, packages):
+    share(tmp_path / "prefix")
+    base = tmp_path / "home"
+    module = module_in(base / packages)
+    folder = share(base / packages.partition("lib")[0])
+    assert module.config_dir() == folder
 
 
 def test_a_colcon_install_finds_it_through_the_ament_path(installed, tmp_path, monkeypatch):

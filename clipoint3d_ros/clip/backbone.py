@@ -34,6 +34,7 @@ from open_clip.transformer import QuickGELU
 from torch import Tensor
 
 from clipoint3d_ros.clip import tower
+from clipoint3d_ros.clip.sentences import Sentences
 from clipoint3d_ros.clip.size import install_size_token, size_prompts
 from clipoint3d_ros.clip.stem import install_stem
 from clipoint3d_ros.resources import EMBEDDED, asset
@@ -112,7 +113,7 @@ class Backbone:
     temperature: float = 1.0
     unknown_logit: float | None = None
     pretrained: str | None = None
-    _sentences: dict[str, Tensor] = field(default_factory=dict, repr=False)
+    _sentences: Sentences = field(default_factory=Sentences, repr=False)
 
     @property
     def device(self) -> torch.device:
@@ -165,17 +166,21 @@ class Backbone:
 
     @torch.no_grad()
     def encode_sentences(self, sentences: Sequence[str]) -> Tensor:
-        """Unit embeddings (K, D) float32 of sentences; each is encoded once in the backbone's life."""
-        fresh = [s for s in dict.fromkeys(sentences) if s not in self._sentences]
+        """Unit embeddings (K, D) float32 of sentences; the thousands used last are not encoded again."""
+        found = self._sentences.recall(sentences)
+        fresh = [s for s in dict.fromkeys(sentences) if s not in found]
         self._tell_unmet(fresh)
+        self._tell_cut(fresh)
         for start in range(0, len(fresh), 256):
             batch = fresh[start : start + 256]
             tokens = self.tokenizer(batch).to(self.device)
             features = F.normalize(self.model.encode_text(tokens).float(), dim=-1)
-            self._sentences.update(zip(batch, features, strict=True))
+            new = dict(zip(batch, features, strict=True))
+            self._sentences.keep(new)
+            found |= new
         if not sentences:
             return torch.zeros(0, self.visual.output_dim, device=self.device)
-        return torch.stack([self._sentences[s] for s in sentences])
+        return torch.stack([found[s] for s in sentences])
 
     def _tell_unmet(self, sentences: Sequence[str]) -> None:
         """An embedded model's training met some hundred words; every other one is a zero vector and says nothing."""
@@ -192,6 +197,24 @@ class Backbone:
                 self.name,
                 ", ".join(unmet[:8]),
                 more,
+            )
+
+    def _tell_cut(self, sentences: Sequence[str]) -> None:
+        """A text tower reads so many tokens of a sentence, its start and its end among them; the rest says nothing."""
+        limit = getattr(self.tokenizer, "context_length", None)
+        if not limit or not hasattr(self.tokenizer, "encode"):
+            return
+        lengths = {sentence: len(self.tokenizer.encode(sentence)) + 2 for sentence in sentences}
+        cut = [sentence for sentence, length in lengths.items() if length > limit]
+        if cut:
+            _logger.warning(
+                "%s reads %d tokens of a sentence and leaves the end of '%s' out, which has %d%s: shorten its "
+                "description",
+                self.name,
+                limit,
+                cut[0],
+                lengths[cut[0]],
+                f" (and of {len(cut) - 1} more)" if len(cut) > 1 else "",
             )
 
 
@@ -232,7 +255,7 @@ def load_backbone(
     """
     if patches not in PATCHES:
         raise ValueError(f"patches '{patches}' is none of {', '.join(PATCHES)}")
-    place = _device(device)
+    place = usable_device(device)
     if _shared is None:
         return _with_patches(_load(name, pretrained, place, download), patches)
     with _sharing:
@@ -262,16 +285,36 @@ def _load(name: str | None, pretrained: str | None, place: torch.device, downloa
     return replace(_load_architecture(name, pretrained, place, download), pretrained=pretrained)
 
 
-def _device(device: str | torch.device | None) -> torch.device:
-    if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def named_device(device: str | torch.device | None) -> torch.device:
+    """The device of a name, without touching it; None is CUDA where there is one, else the CPU.
+
+    Raises:
+        ValueError: torch knows no such device.
+    """
     try:
-        place = torch.device(device)
-        torch.empty(1, device=place)
-    except (RuntimeError, AssertionError) as error:  # torch's words differ from device to device
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"device '{device}' cannot be used here ({reason}); use cpu, or leave it out") from error
+        return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError as error:
+        raise _no_device(device, error) from error
+
+
+def usable_device(device: str | torch.device | None) -> torch.device:
+    """The device of a name, tried unless it was left to us.
+
+    Raises:
+        ValueError: torch knows no such device, or cannot use it here.
+    """
+    place = named_device(device)
+    if device is not None:
+        try:
+            torch.empty(1, device=place)
+        except (RuntimeError, AssertionError) as error:  # torch's words differ from device to device
+            raise _no_device(device, error) from error
     return place
+
+
+def _no_device(device: object, error: Exception) -> ValueError:
+    reason = str(error).splitlines()[0]
+    return ValueError(f"device '{device}' cannot be used here ({reason}); use cpu, or leave it out")
 
 
 def file_checksum(path: Path) -> str:

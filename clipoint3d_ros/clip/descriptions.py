@@ -22,6 +22,7 @@ DEFAULT_CLASSES = "classes/tabletop.yaml"
 TEMPLATE = "the depth map of a {class} 3D model which has {description}"
 NAME_TEMPLATES = ("a depth map of a {class}", "a depth map of the {class}", "the depth map of a {class} 3D model")
 
+_SUFFIXES = (".yaml", ".yml")
 _LARGEST_FILE = 1 << 20  # bytes; a hostile file must not fill a robot's memory
 _LONGEST = 300  # characters of a name or description
 _MOST_CLASSES = 1000
@@ -59,6 +60,28 @@ def read_classes(classes: str | Path | Sequence[str] | None) -> Descriptions:
     return describe(classes)
 
 
+def named_classes(words: str | Sequence[str] | None) -> str | list[str] | None:
+    """Words in which a user gives classes, as `read_classes` takes them: None, one class file's path, or names.
+
+    Names in one string are separated by commas. A word alone is a path where it ends as a class file does, has a slash,
+    or is a file that is there.
+    """
+    if words is None:
+        return None
+    if isinstance(words, str):
+        words = [words] if _is_file(words) else [word.strip() for word in words.split(",")]
+    if len(words) == 1 and ("/" in words[0] or Path(words[0]).suffix.lower() in _SUFFIXES or _is_file(words[0])):
+        return words[0]
+    return list(words) or None
+
+
+def _is_file(word: str) -> bool:
+    try:
+        return Path(word).is_file()
+    except OSError:  # longer than any file's name
+        return False
+
+
 def load_descriptions(path: str | Path) -> Descriptions:
     """Read a class file.
 
@@ -69,6 +92,11 @@ def load_descriptions(path: str | Path) -> Descriptions:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no class file at {path}; give a YAML file with 'classes', or a list of names")
+    if path.suffix.lower() not in _SUFFIXES:
+        raise ValueError(
+            f"{path} does not end in {' or '.join(_SUFFIXES)}, as a class file does; rename it if it is one, or give "
+            "the names themselves, separated by commas"
+        )
     if path.stat().st_size > _LARGEST_FILE:
         raise ValueError(f"{path} has {path.stat().st_size} bytes; a class file has at most {_LARGEST_FILE}")
     try:
@@ -128,7 +156,8 @@ def shown(value: object) -> str:
 class _Words(yaml.BaseLoader):
     """Every scalar as the words that are written: no dates, no numbers of any base, no `yes` that means true.
 
-    There are no tags, and no aliases, which a few lines of would make anything of a million entries.
+    There are no tags, and no aliases, which a few lines of would make anything of a million entries. A key stands once:
+    of two YAML would take the last, and drop the first one's descriptions.
     """
 
     def compose_node(self, parent: Any, index: Any) -> Any:
@@ -138,6 +167,15 @@ class _Words(yaml.BaseLoader):
         if getattr(event, "tag", None) not in (None, "!"):
             self._refuse(f"the tag '{event.tag:.60}'", event)
         return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        met = set[str]()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in met:
+                said = f"'{key.value:.60}' stands there twice; put all that is said of it under one"
+                raise yaml.MarkedYAMLError(None, None, said, key.start_mark)
+            met.add(key.value)
+        return super().construct_mapping(node, deep)
 
     @staticmethod
     def _refuse(what: str, event: Any) -> NoReturn:

@@ -18,6 +18,7 @@ from clipoint3d_ros.clip.backbone import Backbone
 from clipoint3d_ros.clip.peft import TUNINGS, merge, tune
 from clipoint3d_ros.clip.point_encoder import PointNet
 from clipoint3d_ros.clip.prompts import Prompts
+from clipoint3d_ros.clip.sentences import Sentences
 from clipoint3d_ros.clip.text import ClassPrompts, encode_words
 from clipoint3d_ros.clip.tower import PatchLimit
 
@@ -89,7 +90,7 @@ class Network(nn.Module):
             model.ln_final.requires_grad_(config.tuning == "layernorm")
             if config.tuning == "bitfit" and model.ln_final.bias is not None:
                 model.ln_final.bias.requires_grad_(True)
-        self.backbone = replace(frozen, model=model, _sentences={})
+        self.backbone = replace(frozen, model=model, _sentences=Sentences())
         self.prompts: Prompts | None = None
         self.points: PointNet | None = None
         if config.context:
@@ -177,7 +178,7 @@ class Network(nn.Module):
         twin = tuned_copy(self.model, *self.config.tuned_towers)
         merge(twin)
         served.model = twin
-        served.backbone = replace(self.backbone, model=twin, _sentences={})
+        served.backbone = replace(self.backbone, model=twin, _sentences=Sentences())
         served.prompts, served.points = copy.deepcopy(self.prompts), copy.deepcopy(self.points)
         return served.eval().requires_grad_(False)
 

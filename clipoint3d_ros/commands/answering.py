@@ -7,7 +7,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +158,7 @@ def asked(args: argparse.Namespace) -> Playing:
     config.check()
     if config.bundle and args.adapt != "off":
         raise CommandError(f"--adapt {args.adapt} starts from the frozen model, but {args.params_file} gives a bundle")
-    _refuse_what_a_bag_cannot_give(config)
+    _refuse_what_a_bag_cannot_give(config, args.offline)
     return Playing(
         parameters,
         _class_names(config),
@@ -256,7 +256,10 @@ def _parameters(args: argparse.Namespace) -> dict[str, Any]:
 def _from_file(args: argparse.Namespace) -> dict[str, Any]:
     """What the parameter file gives perception; a replay starts its nodes itself, and scores with `unknown` off."""
     given = read_parameters(args.params_file, "perception", PerceptionConfig) if args.params_file else {}
-    return {name: value for name, value in given.items() if name not in _OWN and value != ""}
+    said = {
+        field.name for field in fields(PerceptionConfig) if field.default in ("", ())
+    }  # "" says what the default does
+    return {name: value for name, value in given.items() if name not in _OWN and not (value == "" and name in said)}
 
 
 def _located(parameters: dict[str, Any]) -> dict[str, Any]:
@@ -278,7 +281,7 @@ def _companion(args: argparse.Namespace) -> dict[str, Any]:
     return given
 
 
-def _refuse_what_a_bag_cannot_give(config: PerceptionConfig) -> None:
+def _refuse_what_a_bag_cannot_give(config: PerceptionConfig, offline: bool) -> None:
     if config.frames.asks:
         raise CommandError("gravity_frame and sensor_frame need TF, which is not replayed; set up and viewpoint")
     if config.max_age_s:
@@ -287,6 +290,11 @@ def _refuse_what_a_bag_cannot_give(config: PerceptionConfig) -> None:
         )
     if config.input_form == "boxes":
         raise CommandError("input_form 'boxes' needs a topic of boxes, which is not replayed; label the cloud's points")
+    if offline and config.fuse_tracks:
+        raise CommandError(
+            "fuse_tracks judges an object by what the node said of it before, and without ROS each cloud is judged by "
+            "itself; set it to false (--param fuse_tracks:=false), or evaluate through the nodes"
+        )
 
 
 def _class_names(config: PerceptionConfig) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from clipoint3d_ros.commands import benchmark_adaptation as adaptation
 from clipoint3d_ros.commands import benchmark_streams as streams
 from clipoint3d_ros.commands import benchmark_views as views
 from clipoint3d_ros.datasets import scenes
-from clipoint3d_ros.evaluation.files import write_json
+from clipoint3d_ros.evaluation.files import write_json, write_whole
 
 if TYPE_CHECKING:
     from clipoint3d_ros.clip.backbone import Backbone
@@ -173,8 +173,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         write_json(args.json, figures)
     if args.markdown:
-        args.markdown.parent.mkdir(parents=True, exist_ok=True)
-        args.markdown.write_text(markdown(figures) + "\n")
+        write_whole(args.markdown, markdown(figures) + "\n")
     if getattr(args, "plot", None):
         adapted.plot(figures, args.plot)
     return 0

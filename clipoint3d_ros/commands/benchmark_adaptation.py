@@ -142,10 +142,9 @@ def _recipe(args: argparse.Namespace) -> Any:
 
 def _jobs(device: str | None) -> int:
     """As many processes as the machine's cores carry; one where a GPU does the work."""
-    import torch
+    from clipoint3d_ros.clip.backbone import named_device
 
-    on_gpu = torch.device(device).type != "cpu" if device else torch.cuda.is_available()
-    return 1 if on_gpu else min(os.cpu_count() or 1, 4)
+    return 1 if named_device(device).type != "cpu" else min(os.cpu_count() or 1, 4)
 
 
 def _measure(args: argparse.Namespace, made: Any, recipe: Any, told: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from clipoint3d_ros.cli import CommandError, UsageError
 from clipoint3d_ros.datasets import scenes
-from clipoint3d_ros.evaluation.files import write_json
+from clipoint3d_ros.evaluation.files import write_json, write_whole
 
 EXAMPLE = "clipoint3d benchmark streams --jobs 2 --json streams.json --markdown streams.md --plot streams.png"
 QUICK = "clipoint3d benchmark streams --streams real --methods TDA,StatA,Uni-Adapter"
@@ -60,8 +60,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         write_json(args.json, figures)
     if args.markdown:
-        args.markdown.parent.mkdir(parents=True, exist_ok=True)
-        args.markdown.write_text(tables.markdown(figures) + "\n")
+        write_whole(args.markdown, tables.markdown(figures) + "\n")
     if args.plot:
         plot(figures, args.plot)
     return 0

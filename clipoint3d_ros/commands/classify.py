@@ -54,7 +54,9 @@ def run(args: argparse.Namespace) -> int:
     import numpy as np
     from tqdm import tqdm
 
+    from clipoint3d_ros.clip.descriptions import named_classes
     from clipoint3d_ros.datasets.files import read_points
+    from clipoint3d_ros.evaluation.files import write_whole
     from clipoint3d_ros.geometry.clouds import doubtful_scale
     from clipoint3d_ros.recognition.classifier import Classifier
     from clipoint3d_ros.recognition.config import ClassifierConfig
@@ -65,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         args.bundle,
         args.backbone,
         args.pretrained,
-        given_classes(args.classes),
+        named_classes(args.classes),
         args.device,
         ClassifierConfig(unknown_below=args.unknown_below),
         args.download,
@@ -91,7 +93,8 @@ def run(args: argparse.Namespace) -> int:
             }
             for path, r in zip(args.files, found, strict=True)
         ]
-        args.json.write_text(json.dumps({"classes": list(classifier.classes), "objects": rows}, indent=2) + "\n")
+        told = {"classes": list(classifier.classes), "objects": rows}
+        write_whole(args.json, json.dumps(told, indent=2) + "\n")
     return 0
 
 
@@ -100,13 +103,6 @@ def _words(recognition: Recognition, count: int) -> str:
     if recognition.label in recognition.classes:
         return hypotheses
     return f"{recognition.label} {recognition.score:.0%}, else {hypotheses}"
-
-
-def given_classes(words: str | None) -> str | list[str] | None:
-    """`--classes` as `read_classes` takes it: nothing, a file's path, or names separated by commas."""
-    if words is None or Path(words).suffix:
-        return words
-    return [name.strip() for name in words.split(",")]
 
 
 def _number(text: str) -> float:

@@ -23,6 +23,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+from clipoint3d_ros.evaluation.files import write_whole
 from clipoint3d_ros.nodes import transports
 from clipoint3d_ros.resources import EMBEDDED, PACKAGE, asset, config_file
 
@@ -106,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"missing for {scope}: {', '.join(missing)}" if missing else f"{scope}: everything needed is here")
     if args.json:
         content = {"ok": not missing, "ros": args.ros, "rows": [row._asdict() for row in rows]}
-        args.json.write_text(json.dumps(content, indent=2) + "\n")
+        write_whole(args.json, json.dumps(content, indent=2) + "\n")
     return 1 if missing else 0
 
 

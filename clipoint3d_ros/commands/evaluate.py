@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
         write_json(args.json, figures)
     if args.report:
         _write_report(args, figures, found)
-    return _verdict(found)
+    return max(_verdict(found), _nothing_scored(figures))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -79,6 +79,19 @@ def _verdict(found: answering.Answers) -> int:
     names = ", ".join(str(path) for path in found.failed)
     total = len(found.failed) + len(found.bags)
     print(f"{len(found.failed)} of {total} bags failed and are not in the figures: {names}", file=sys.stderr)
+    return 1
+
+
+def _nothing_scored(figures: dict[str, Any]) -> int:
+    """The exit status: 1 where there are objects, and the truth names none of them by a class's name."""
+    if figures["objects"] or not figures["instances"]:
+        return 0
+    left, names = figures["unscored"], ", ".join(figures["classes"])
+    print(
+        f"none of the {figures['instances']} objects is scored: the truth names {left['other_classes']} by other names "
+        f"than {names}, and {left['nameless'] + left['no_truth']} by none; give --classes with the truth's names",
+        file=sys.stderr,
+    )
     return 1
 
 

@@ -20,6 +20,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bundle", metavar="DIR", help="adapter to serve, as a folder (default: the frozen model)")
     parser.add_argument("--backbone", help="open_clip architecture, or local-dir:FOLDER (default: the bundle's)")
     parser.add_argument("--pretrained", help="the architecture's tag or checkpoint")
+    parser.add_argument(
+        "--patches",
+        choices=("trained", "occupied", "all"),
+        default="trained",
+        help="of a view, as the node's parameter: as the backbone or bundle was trained, without empty ones, or all",
+    )
     parser.add_argument("--max-views", metavar="N", type=int, default=640, help="of a TensorRT pass (default: 640)")
     parser.add_argument(
         "--usual-views", metavar="N", type=int, default=150, help="that TensorRT tunes for (default: 150, 15 objects)"
@@ -42,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
 
     if not 1 <= args.usual_views <= args.max_views:
         raise UsageError(f"--usual-views {args.usual_views} must be from 1 to --max-views {args.max_views}")
-    classifier = Classifier.load(args.bundle, args.backbone, args.pretrained, device="cpu")
+    classifier = Classifier.load(args.bundle, args.backbone, args.pretrained, device="cpu", patches=args.patches)
     backbone, prompts = classifier.backbone, 0
     if classifier.adapter is not None:
         backbone, prompts = classifier.adapter.network.backbone, classifier.adapter.network.tokens

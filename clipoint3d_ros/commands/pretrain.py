@@ -34,10 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    import torch
     from tqdm import tqdm
 
-    from clipoint3d_ros.clip.backbone import LOCAL_DIR, load_backbone
+    from clipoint3d_ros.clip.backbone import LOCAL_DIR, load_backbone, usable_device
     from clipoint3d_ros.clip.descriptions import load_descriptions
     from clipoint3d_ros.evaluation.files import write_json
     from clipoint3d_ros.pretraining import heldout
@@ -48,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     from clipoint3d_ros.resources import config_file
 
     config = load_pretrain_config(args.config, args.changes)
-    peers, device = join(torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu")))
+    peers, device = join(usable_device(args.device))
     classes = load_descriptions(config_file(f"classes/{config.corpus.classes}.yaml"))
     if peers.first:
         generate(classes.names, config.corpus, args.cache, args.workers)

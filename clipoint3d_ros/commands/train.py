@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from clipoint3d_ros.cli import CommandError
-from clipoint3d_ros.commands.classify import given_classes
 
 SUMMARY = """Adapt CLIP from a labelled source to an unlabelled target, and write a bundle that the robot serves.
 
@@ -75,15 +74,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    import torch
     from tqdm import tqdm
 
     from clipoint3d_ros.adaptation.outcome import adapter_of
     from clipoint3d_ros.adaptation.probing import Probe
     from clipoint3d_ros.adaptation.trainer import Run, prepare, train
-    from clipoint3d_ros.clip.backbone import load_backbone
+    from clipoint3d_ros.clip.backbone import load_backbone, usable_device
     from clipoint3d_ros.clip.bundle import refuse_to_replace_others, save_bundle
-    from clipoint3d_ros.clip.descriptions import read_classes
+    from clipoint3d_ros.clip.descriptions import named_classes, read_classes
     from clipoint3d_ros.datasets.domains import read_domain
     from clipoint3d_ros.evaluation.files import write_json
     from clipoint3d_ros.pretraining.distributed import join
@@ -91,8 +89,8 @@ def run(args: argparse.Namespace) -> int:
     recipe = _recipe(args)
     refuse_to_replace_others(args.out.resolve())
     config = recipe.training
-    classes = read_classes(given_classes(args.classes))
-    peers, device = join(torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu")))
+    classes = read_classes(named_classes(args.classes))
+    peers, device = join(usable_device(args.device))
     backbone = load_backbone(args.backbone, args.pretrained, device, patches=args.patches)
     target = read_domain(args.target, classes, count=0, seed=config.seed) if args.target else None
     source = read_domain(args.source, classes, count=config.shots + config.probe, seed=config.seed)

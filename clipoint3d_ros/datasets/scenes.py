@@ -206,11 +206,18 @@ def write_scene(folder: str | Path, scene: Scene) -> dict[str, Any]:
     highest = int(instance.max(initial=0))
     if highest > MOST_ID:
         raise ValueError(f"scene '{scene.name}' has instance id {highest}; the layout holds ids up to {MOST_ID}")
-    np.savez_compressed(
-        Path(folder) / "scenes" / f"{scene.name}.npz",
-        depth=np.round(depth / DEPTH_UNIT).astype(np.uint16),
-        instance=instance.astype(np.uint8 if highest < 256 else np.uint16),
-    )
+    path = Path(folder) / "scenes" / f"{scene.name}.npz"
+    beside = path.with_name(f".{os.getpid()}.part")  # a write that fails leaves what was there
+    try:
+        with beside.open("wb") as file:
+            np.savez_compressed(
+                file,
+                depth=np.round(depth / DEPTH_UNIT).astype(np.uint16),
+                instance=instance.astype(np.uint8 if highest < 256 else np.uint16),
+            )
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
     entry: dict[str, Any] = {
         "up": [float(v) for v in scene.up],
         "classes": {str(i): name for i, name in sorted(scene.classes.items())},

@@ -110,4 +110,5 @@ def _classifier(parameters: str) -> Classifier:
         classes=config.class_source,
         device=config.device or None,
         config=config.classifier,
+        patches=config.patches,
     )

@@ -13,7 +13,7 @@ import numpy as np
 import open_clip
 import torch
 
-from clipoint3d_ros.clip.backbone import Backbone, Preprocessing
+from clipoint3d_ros.clip.backbone import Backbone, Preprocessing, usable_device
 from clipoint3d_ros.clip.descriptions import describe
 from clipoint3d_ros.clip.tower import check_tower
 from clipoint3d_ros.recognition.classifier import Classifier
@@ -31,8 +31,9 @@ def random_backbone(name: str, device: str | torch.device | None = None) -> Back
     """An architecture of open_clip's with random weights, the same at every call.
 
     Raises:
-        ValueError: an unknown architecture, or a tower this package cannot run.
+        ValueError: an unknown architecture, a tower this package cannot run, or a device that is not here.
     """
+    place = usable_device(device)
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)  # open_clip warns of random weights, which are what is wanted
     try:
@@ -42,7 +43,6 @@ def random_backbone(name: str, device: str | torch.device | None = None) -> Back
     finally:
         logging.disable(before)
     check_tower(model.visual, name)
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     default = open_clip.transform.PreprocessCfg()
     size = model.visual.image_size
     look = Preprocessing(size if isinstance(size, int) else size[0], tuple(default.mean), tuple(default.std))

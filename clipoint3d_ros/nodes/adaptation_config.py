@@ -12,9 +12,9 @@ from clipoint3d_ros.adaptation.memory import MemoryConfig
 from clipoint3d_ros.adaptation.online import FollowConfig
 from clipoint3d_ros.adaptation.reference import ReferenceConfig
 from clipoint3d_ros.clip.backbone import PATCHES
+from clipoint3d_ros.clip.descriptions import named_classes
 from clipoint3d_ros.nodes.node_config import SHARED_NAMES, NodeConfig, stable_ids
 from clipoint3d_ros.nodes.parameters import annotated_yaml, parameter
-from clipoint3d_ros.nodes.perception_config import class_source
 from clipoint3d_ros.recognition.tracks import TrackerConfig
 
 HEADING = """Parameters of the adaptation node: every one, with its default.
@@ -158,7 +158,7 @@ class AdaptationConfig(NodeConfig):
     @property
     def class_source(self) -> str | list[str] | None:
         """`classes` as `read_classes` takes it."""
-        return class_source(self.classes)
+        return named_classes(self.classes)
 
 
 def default_file() -> str:

@@ -44,7 +44,8 @@ def read_boxes(message: Any, cloud_frame: str) -> list[NamedBox]:
         cloud_frame: frame of the cloud they belong to.
 
     Raises:
-        Malformed: boxes in another frame (reason frame), or one that is no box (reason boxes).
+        Malformed: boxes in another frame (reason frame), or one that is no box (reason boxes). A flat one, of size 0
+            along an axis, is a box.
     """
     frame = message.header.frame_id
     if frame and frame != cloud_frame:
@@ -58,11 +59,11 @@ def _box(detection: Any) -> Box:
     pose, size = detection.bbox.center, detection.bbox.size
     centre = np.array([pose.position.x, pose.position.y, pose.position.z], np.float64)
     extent = np.array([size.x, size.y, size.z], np.float64)
-    if not (measured(centre).all() and measured(extent).all() and (extent > 0).all()):
+    if not (measured(centre).all() and measured(extent).all() and (extent >= 0).all()):
         raise Malformed(
             "boxes",
             f"box '{detection.id:.120}' has centre {centre.tolist()} and size {extent.tolist()}; "
-            f"both must be finite and within {FURTHEST_M:g} m, and the size above 0 m",
+            f"both must be finite and within {FURTHEST_M:g} m, and the size not below 0 m",
         )
     turn = pose.orientation
     try:

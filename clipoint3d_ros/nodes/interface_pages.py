@@ -33,7 +33,8 @@ DIAGNOSTICS = "the node's state, rates, latency, drops and troubles, every secon
 # Node: what each of its topics and services is for. `{perception}` is the parameter of that name.
 MEANINGS: Mapping[str, Mapping[str, str]] = {
     "perception": {
-        "~/input/points": "labelled clouds, one cloud per object, or clouds with boxes; the newest wins",
+        "~/input/points": "labelled clouds, clouds of one object each (one object a frame: of several only the "
+        "newest is sure to be seen), or clouds with boxes; the newest wins",
         "~/input/boxes": "boxes around the objects of the cloud with the same stamp",
         "~/output/detections": "a detection a segment: `id`, best hypotheses first, box in metres; the cloud's header",
         "~/output/frozen_detections": "the same, as the frozen model answers; made only when subscribed",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clipoint3d_ros.clip.backbone import PATCHES
+from clipoint3d_ros.clip.descriptions import named_classes
 from clipoint3d_ros.nodes.node_config import SHARED_NAMES, CloudNodeConfig, stable_ids
 from clipoint3d_ros.nodes.parameters import ParameterError, annotated_yaml, parameter
 from clipoint3d_ros.nodes.pointcloud import FORMS, INSTANCE_FIELDS, SegmentConfig
@@ -176,14 +177,7 @@ class PerceptionConfig(CloudNodeConfig):
     @property
     def class_source(self) -> str | list[str] | None:
         """`classes` as Classifier takes it: None, a description file's path, or the names."""
-        return class_source(self.classes)
-
-
-def class_source(classes: tuple[str, ...]) -> str | list[str] | None:
-    """The parameter `classes` as `read_classes` takes it: None, a description file's path, or the names."""
-    if len(classes) == 1 and Path(classes[0]).suffix in (".yaml", ".yml"):
-        return classes[0]
-    return list(classes) or None
+        return named_classes(self.classes)
 
 
 def class_thresholds(words: tuple[str, ...]) -> tuple[tuple[str, float], ...]:

@@ -36,9 +36,9 @@ from clipoint3d_ros.nodes.markers import marker_array
 from clipoint3d_ros.nodes.mosaic import mosaic
 from clipoint3d_ros.nodes.parameters import changed
 from clipoint3d_ros.nodes.perception_config import PerceptionConfig
-from clipoint3d_ros.nodes.pointcloud import Segment, read_segments
+from clipoint3d_ros.nodes.pointcloud import Segment, is_one_object, read_segments
 from clipoint3d_ros.nodes.program import leave, run
-from clipoint3d_ros.nodes.stamps import Frame, Pairs, nanoseconds
+from clipoint3d_ros.nodes.stamps import Frame, Pairs, Repeats, nanoseconds
 from clipoint3d_ros.nodes.transforms import fitting
 from clipoint3d_ros.nodes.wire import detection_writer
 from clipoint3d_ros.recognition.classifier import Classifier
@@ -68,7 +68,7 @@ class PerceptionNode(CloudNode[PerceptionConfig]):
         super().__init__("perception", PerceptionConfig, STAGES, **options)
         self._serving: Serving | None = None
         self._enabled = True
-        self._pairs = Pairs()
+        self._pairs, self._repeats = Pairs(), Repeats()
         self._tracker, self._fusion, self._still = Tracker(), TrackFusion(), StillObjects()
         self._create_outputs()
         self.create_service(SetBool, "~/enable", self._on_enable)
@@ -82,7 +82,10 @@ class PerceptionNode(CloudNode[PerceptionConfig]):
             return
         self._statistics.received()
         self._follow_time(cloud.header.stamp)
-        self._put(self._pairs.cloud(cloud) if self._awaits_boxes() else Frame(cloud))
+        if self._awaits_boxes():
+            return self._put(self._pairs.cloud(cloud))
+        self._doubt_form(cloud)
+        self._put(Frame(cloud))
 
     def _on_boxes(self, boxes: Detection3DArray) -> None:
         if self._enabled and self._awaits_boxes():
@@ -195,6 +198,18 @@ class PerceptionNode(CloudNode[PerceptionConfig]):
         if self._markers.get_subscription_count():
             self._markers.publish(marker_array(header, boxes, recognitions, stand.up))
         self._detections.publish(self._written(header, segments, boxes, recognitions, config.top_k))
+
+    def _doubt_form(self, cloud: PointCloud2) -> None:
+        """A cloud that is one object is a whole frame: of several of one stamp, the newest alone is sure to be seen."""
+        config = self._config
+        if is_one_object(cloud, config.segments) and self._repeats.again(nanoseconds(cloud.header.stamp)):
+            said = (
+                "two clouds of the same stamp came one after the other, each one object: such a cloud "
+                "is a frame of its own, and of several only the newest is sure to be answered; publish the "
+                f"frame's objects as one cloud with a field {' or '.join(config.instance_field) or 'instance_id'}"
+            )
+            self._statistics.trouble(said)
+            self._warn("one stamp", said)
 
     def _doubt_measures(self, segments: Sequence[Segment], boxes: Sequence[Box]) -> None:
         for segment, box in zip(segments, boxes, strict=True):

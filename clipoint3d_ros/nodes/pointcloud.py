@@ -96,6 +96,14 @@ def read_segments(
     return [Segment(points, "")] if len(points) else []
 
 
+def is_one_object(cloud: Any, config: SegmentConfig = SegmentConfig()) -> bool:
+    """Whether a cloud that comes without boxes would be read as one object."""
+    try:
+        return _form(cloud, config, None) == "object"
+    except Malformed:
+        return False
+
+
 def label_field(cloud: Any, config: SegmentConfig = SegmentConfig()) -> str | None:
     """The first of `instance_field` that the cloud has; None where it has none of them."""
     names = {str(field.name) for field in cloud.fields}

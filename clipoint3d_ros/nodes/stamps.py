@@ -1,4 +1,4 @@
-"""Stamps: nanoseconds, time that jumps back, and clouds paired with the boxes of the same stamp."""
+"""Stamps: nanoseconds, time that jumps back, a stamp that comes again, and clouds paired with boxes of their stamp."""
 
 from __future__ import annotations
 
@@ -21,10 +21,25 @@ class Watch:
         self._newest: int | None = None
 
     def jumped_back(self, now_ns: int) -> bool:
-        """Whether this stamp begins a new run of time."""
+        """Whether this stamp begins a new run of time; 0, a stamp that nobody set, says nothing of it."""
+        if not now_ns:
+            return False
         jumped = self._newest is not None and now_ns < self._newest - JUMP_NS
         self._newest = now_ns if jumped or self._newest is None else max(self._newest, now_ns)
         return jumped
+
+
+class Repeats:
+    """Notices a stamp that comes twice running; one that nobody set (0) does not count."""
+
+    def __init__(self) -> None:
+        self._last = 0
+
+    def again(self, stamp_ns: int) -> bool:
+        """Whether the stamp before was the same."""
+        same = stamp_ns == self._last != 0
+        self._last = stamp_ns
+        return same
 
 
 class Frame(NamedTuple):

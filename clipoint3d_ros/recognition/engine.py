@@ -26,7 +26,7 @@ from clipoint3d_ros.clip.backbone import Backbone, Preprocessing
 from clipoint3d_ros.clip.size import size_prompts
 from clipoint3d_ros.clip.tower import patch_occupancy
 from clipoint3d_ros.recognition.folding import OneChannelStem
-from clipoint3d_ros.recognition.graphs import Recordings, to_front
+from clipoint3d_ros.recognition.graphs import LARGEST, Recordings, to_front
 from clipoint3d_ros.recognition.packing import Packing, attend, packing
 from clipoint3d_ros.recognition.precision import resolve
 
@@ -71,13 +71,13 @@ class ServedTower(nn.Module):
             views: (M, H, W) float32 in [0, 1].
             prompts: (M, K, W) or None.
             occupancy: (M, P) bool, the patches that take part; None for all.
-            recordings: of `through`, to be played instead of computing it step by step.
+            recordings: of `through`, to be played instead of computing it step by step, for up to `LARGEST` views.
 
         Returns:
             (M, D) float32, not normalised.
         """
         sequence, present = self._tokens(views, prompts, occupancy)
-        if recordings is None:
+        if recordings is None or len(views) > LARGEST:
             rows = sequence.flatten(0, 1) if occupancy is None else sequence[present]
             rows = self.through(rows, packing(present)).float()
         else:

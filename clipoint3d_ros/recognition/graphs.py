@@ -2,7 +2,8 @@
 of the time goes into telling it what to do, which a CUDA graph does in one call.
 
 A recording has one shape. So a pass is filled up: to a number of views in BUCKETS, and to TOKENS a view or a multiple;
-what fills up is no key of any attention, and what it becomes is not looked at.
+what fills up is no key of any attention, and what it becomes is not looked at. More views than the largest bucket holds
+fill a GPU without that, and are computed step by step: recordings, which hold memory, stay a bounded number.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch import Tensor
 from clipoint3d_ros.recognition.packing import Packing
 
 BUCKETS = (2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 640)  # views: at most a half too many
+LARGEST = BUCKETS[-1]
 TOKENS = 32
 TRIES = 3  # before recording: libraries set themselves up in the first passes
 
@@ -32,9 +34,8 @@ class Bucket(NamedTuple):
 
 
 def bucket(views: int, tokens: int) -> Bucket:
-    """The smallest bucket that holds a pass; beyond the largest number of views, one of just so many."""
-    at = bisect_left(BUCKETS, views)
-    return Bucket(BUCKETS[at] if at < len(BUCKETS) else views, -(-tokens // TOKENS) * TOKENS)
+    """The smallest bucket that holds a pass of at most `LARGEST` views."""
+    return Bucket(BUCKETS[bisect_left(BUCKETS, views)], -(-tokens // TOKENS) * TOKENS)
 
 
 class Recording:

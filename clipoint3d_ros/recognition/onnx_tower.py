@@ -124,7 +124,8 @@ def write_onnx(backbone: Backbone, path: Path, prompts: int = 0) -> ServedTower:
         raise MissingRuntime(f"writing ONNX needs onnx and onnxscript ({error}); pip install onnx onnxscript") from None
     served = ServedTower(backbone, prompts).eval()
     many = torch.export.Dim("count", min=1)  # one for all inputs
-    axes: tuple = ({0: many}, tuple({0: many} for _ in served.input_names[1:]))
+    others = tuple({0: many} for _ in served.input_names[1:])
+    axes: tuple = ({0: many}, others) if others else ({0: many},)
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             served,

@@ -58,6 +58,17 @@ def test_features_are_unit_and_do_not_depend_on_the_batch(small_model_folder):
     assert backbone.encode_sentences([]).shape == (0, 32)
 
 
+def test_a_sentence_longer_than_the_text_tower_reads_is_named(small_model_folder, caplog):
+    backbone = load_backbone(f"local-dir:{small_model_folder}", device="cpu")
+    limit = backbone.tokenizer.context_length
+    full = " ".join(["box"] * (limit - 2))
+    backbone.encode_sentences(["a mug", full])
+    assert "tokens of a sentence" not in caplog.text, "a sentence that just fits was doubted"
+    backbone.encode_sentences([f"{full} {word}" for word in ("lid", "spout")])
+    assert f"reads {limit} tokens of a sentence and leaves the end of '{full} lid' out" in caplog.text
+    assert f"which has {limit + 1} (and of 1 more): shorten its description" in caplog.text
+
+
 def test_views_of_another_size_are_resized(small_model_folder):
     backbone = load_backbone(f"local-dir:{small_model_folder}", device="cpu")
     assert backbone.encode_views(torch.rand(2, 110, 110)).shape == (2, 32)

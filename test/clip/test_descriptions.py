@@ -3,7 +3,7 @@
 import pytest
 
 from clipoint3d_ros.clip.backbone import load_backbone
-from clipoint3d_ros.clip.descriptions import describe, load_descriptions, read_classes
+from clipoint3d_ros.clip.descriptions import describe, load_descriptions, named_classes, read_classes
 from clipoint3d_ros.clip.text import class_features
 from clipoint3d_ros.resources import config_file
 
@@ -27,6 +27,39 @@ def test_classes_are_named_as_a_user_names_them(tmp_path):
     assert read_classes(path) == read_classes(str(path)) == read_classes(["cup", "fork"]) == describe(["cup", "fork"])
 
 
+@pytest.mark.parametrize(
+    ("words", "taken"),
+    [
+        ([], None),
+        (["mug"], ["mug"]),
+        (["no. 2 pencil"], ["no. 2 pencil"]),
+        ("no. 2 pencil, mug", ["no. 2 pencil", "mug"]),
+        ("mug 2.0", ["mug 2.0"]),
+        (["salt/pepper", "mug"], ["salt/pepper", "mug"]),
+        ("mine.yaml", "mine.yaml"),
+        (["MINE.YML"], "MINE.YML"),
+        ("/no/file", "/no/file"),
+        (["there.txt"], "there.txt"),
+        ("a, b", "a, b"),
+        (["there.txt", "mug"], ["there.txt", "mug"]),
+        ("m" * 5000, ["m" * 5000]),
+    ],
+)
+def test_one_rule_says_what_is_a_file_and_what_a_name(tmp_path, monkeypatch, words, taken):
+    monkeypatch.chdir(tmp_path)
+    for name in ("there.txt", "a, b"):
+        (tmp_path / name).write_text("mug\n")
+    assert named_classes(words) == taken
+
+
+def test_a_file_that_is_no_class_file_by_its_name_is_refused(tmp_path):
+    path = tmp_path / "classes.txt"
+    path.write_text("classes: [mug]\n")
+    with pytest.raises(ValueError, match=r"classes\.txt does not end in \.yaml or \.yml"):
+        load_descriptions(path)
+    assert load_descriptions(path.rename(tmp_path / "Classes.YAML")).names == ("mug",)
+
+
 def test_prompts_hold_the_name_and_each_description(tmp_path):
     path = tmp_path / "classes.yaml"
     path.write_text("classes: {red mug: [a handle], box: }\n")
@@ -42,6 +75,8 @@ def test_prompts_hold_the_name_and_each_description(tmp_path):
         ("classes: 3", "must map names"),
         ("classes: {}", "has 0 classes"),
         ("classes: [mug, mug]", "names mug twice"),
+        ("classes:\n  mug: [a handle]\n  box: [a cube]\n  mug: [a disc]", "'mug' stands there twice.* line 4"),
+        ("classes: [mug]\nclasses: [box]", "'classes' stands there twice"),
         ("classes: [unknown]", "kept for objects of no class"),
         ("classes: ['']", "class name ''"),
         ("classes: {mug: {a: 3}}", "must be a list of sentences"),

@@ -43,6 +43,12 @@ def test_random_weights_are_timed_against_the_published_inference(tmp_path, quic
     assert all(name in shown for name in ("baseline", "one_pass", "exact", "occupied", "facing", "served"))
 
 
+@pytest.mark.parametrize("device", ["banana", "cuda:99"])
+def test_a_device_that_is_not_here_is_refused_in_words(device, capsys):
+    assert main(["bench", "--backbone", "ViT-small", "--device", device]) == 1
+    assert f"device '{device}' cannot be used here" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "code"),
     [(["--rounds", "0"], 2), (["--doubt", "2"], 2), (["--first-views", "11"], 2), (["--backbone", "ViT-nothing"], 1)],

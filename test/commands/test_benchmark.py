@@ -286,7 +286,7 @@ def test_a_root_that_is_not_there_is_named(tmp_path, table, capsys):
     assert "the root of PointDA-10 is its folder PointDA_data" in capsys.readouterr().err
 
 
-def test_shapes_with_the_shipped_class_files(tmp_path, small_model_folder, capsys, monkeypatch):
+def test_shapes_with_the_shipped_class_files(tmp_path, small_model_folder, capsys, monkeypatch, full_disk):
     asked = []
 
     def made(words, count, cache, workers):
@@ -306,6 +306,12 @@ def test_shapes_with_the_shipped_class_files(tmp_path, small_model_folder, capsy
     assert len(model["synonyms"]["words"]) >= 10
     assert "other household classes" in capsys.readouterr().out
     assert "| bottle → flask | 1 |" in (tmp_path / "f.md").read_text()
+    before = (tmp_path / "f.md").read_text()
+    full_disk()
+    again = [word for word in words if word not in ("--json", tmp_path / "f.json")]
+    assert main(["benchmark", "shapes", *map(str, again), "--markdown", str(tmp_path / "f.md")]) == 1
+    assert "No space left on device" in capsys.readouterr().err
+    assert (tmp_path / "f.md").read_text() == before
 
 
 def test_shapes_refuse_what_cannot_be(capsys, backbone):

@@ -94,6 +94,7 @@ def test_tuning_writes_settings_that_the_table_takes(tmp_path, words, capsys, mo
         (["--methods", "TDA2"], 1, "no method 'TDA2'; there are frozen, TENT"),
         (["--methods", "CLIPoint3D offline"], 2, "name it with --bundle"),
         (["--settings", "absent.yaml"], 1, "no settings of methods at absent.yaml"),
+        (["--device", "banana"], 1, "device 'banana' cannot be used here"),
         (["--scenes", "absent"], 1, "absent is no scene folder"),
         (["--tune", "f.yaml", "--json", "f.json"], 2, "--tune writes settings only"),
     ],

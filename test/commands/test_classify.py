@@ -46,6 +46,25 @@ def test_files_are_labelled_and_told_in_json(files, tmp_path, small_model_folder
         assert sum(entry["probabilities"].values()) == pytest.approx(1)
 
 
+def test_answers_that_do_not_fit_on_the_disk_leave_those_before(files, tmp_path, small_model_folder, full_disk, capsys):
+    out = tmp_path / "answers" / "out.json"
+    words = ["classify", *files, "--backbone", f"local-dir:{small_model_folder}", "--json", str(out)]
+    assert cli.main([*words, "--classes", "mug, box"]) == 0
+    full_disk()
+    assert cli.main([*words, "--classes", "hat, shoe"]) == 1
+    assert "No space left on device" in capsys.readouterr().err
+    assert json.loads(out.read_text())["classes"] == ["mug", "box"]
+    assert [path.name for path in out.parent.iterdir()] == ["out.json"]
+
+
+@pytest.mark.parametrize("names", ["no. 2 pencil, mug", "mug 2.0"])
+def test_a_name_may_have_a_dot(files, tmp_path, small_model_folder, names):
+    out = tmp_path / "out.json"
+    words = [*files, "--backbone", f"local-dir:{small_model_folder}", "--classes", names, "--json", str(out)]
+    assert cli.main(["classify", *words]) == 0
+    assert json.loads(out.read_text())["classes"] == names.split(", ")
+
+
 def test_what_is_unknown_is_told_with_the_classes_it_is_likest(files, tmp_path, small_model_folder, capsys):
     out = tmp_path / "out.json"
     words = [*files, "--backbone", f"local-dir:{small_model_folder}", "--classes", "mug, box", "--unknown-below", "1"]

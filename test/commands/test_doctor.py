@@ -218,3 +218,13 @@ def test_an_onnxruntime_without_cuda_is_noted_beside_a_gpu(monkeypatch):
         names = [f"{name}ExecutionProvider" for name in providers]
         runtime = SimpleNamespace(get_available_providers=lambda names=names: names)
         assert row_of("onnxruntime on the GPU", doctor._runs_on_gpu(runtime)).state == state
+
+
+def test_rows_that_do_not_fit_on_the_disk_leave_those_before(model, tmp_path, full_disk, capsys):
+    file = tmp_path / "doctor.json"
+    assert cli.main(["doctor", "--json", str(file)]) == 0
+    before = file.read_text()
+    full_disk()
+    assert cli.main(["doctor", "--json", str(file)]) == 1
+    assert "No space left on device" in capsys.readouterr().err
+    assert file.read_text() == before

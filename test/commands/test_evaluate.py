@@ -5,6 +5,7 @@ import json
 import sys
 
 import pytest
+import yaml
 from bundles import small_bundle
 from labelled import labelled_bag, scene_folder, untrained_backbone
 
@@ -12,6 +13,7 @@ from clipoint3d_ros.cli import main
 from clipoint3d_ros.clip.backbone import load_backbone
 from clipoint3d_ros.commands import answering, evaluate
 from clipoint3d_ros.datasets import scenes
+from clipoint3d_ros.evaluation import playing
 from clipoint3d_ros.evaluation.bags import Topics
 from clipoint3d_ros.evaluation.scoring import score
 from clipoint3d_ros.resources import asset, config_file
@@ -119,8 +121,8 @@ def test_several_bags_are_scored_together(tmp_path, bag, backbone):
 def test_bags_one_by_one_give_the_figures_of_one_run_over_all(tmp_path, bag, bundle, capsys):
     night = [bag, labelled_bag(tmp_path / "other", FRAMES[::-1], seed=1), labelled_bag(tmp_path / "third", FRAMES[:2])]
     words = ["--offline", "--bundle", bundle]
-    playing = answering.asked(parsed(*night, *words))
-    at_once = answering._together(night, playing)
+    asked = answering.asked(parsed(*night, *words))
+    at_once = answering._together(night, asked)
     figures = figures_of(tmp_path, tmp_path / "*", *words, "--work", tmp_path / "work", "--report", tmp_path / "report")
     assert figures["bags"][0]["frozen"] != figures["bags"][1]["frozen"]
     rows = figures.pop("bags")
@@ -173,6 +175,14 @@ def test_own_classes_and_topics(tmp_path, backbone):
     assert figures_of(tmp_path, *words)["objects"] == 3, "the only topic of clouds needs no option"
 
 
+def test_where_no_object_is_of_a_class_it_fails_in_words(tmp_path, bag, backbone, capsys):
+    words = [bag, "--offline", "--backbone", backbone, "--classes", "kettle", "--json", tmp_path / "figures.json"]
+    assert main(["evaluate", *map(str, words)]) == 1
+    said = capsys.readouterr().err
+    assert "none of the 7 objects is scored: the truth names 7 by other names than kettle, and 0 by none" in said
+    assert json.loads((tmp_path / "figures.json").read_text())["objects"] == 0
+
+
 def test_settings_of_the_node_reach_the_offline_pipeline(tmp_path, bag, backbone):
     words = [bag, "--offline", "--backbone", backbone]
     few = figures_of(tmp_path, *words, "--param", "min_points:=1000")
@@ -181,6 +191,19 @@ def test_settings_of_the_node_reach_the_offline_pipeline(tmp_path, bag, backbone
     ignored = figures_of(tmp_path, *words, "--param", "ignore_instances:=[2]")
     assert ignored["objects"] == 6
     assert sum(map(sum, ignored["confusion"]["matrix"])) == 4
+
+
+def test_patches_are_those_the_node_would_serve(backbone):
+    for patches, without_empty in (("occupied", True), ("all", False)):
+        words = ["bag", "--offline", "--backbone", backbone, "--device", "cpu", "--param", f"patches:={patches}"]
+        parameters = answering.asked(parsed(*words)).parameters
+        served = playing._classifier(yaml.safe_dump(parameters)).backbone
+        assert served.preprocessing.drop_empty == without_empty, f"patches: {patches} says nothing offline"
+    playing.forget_model()
+
+
+def test_through_the_nodes_tracks_may_be_fused(bag):
+    assert answering.asked(parsed(bag, "--param", "fuse_tracks:=true")).config.fuse_tracks
 
 
 def test_a_cloud_the_node_refuses_is_a_dropped_frame(tmp_path, bag, backbone):
@@ -237,6 +260,7 @@ def test_the_report_says_how_the_answers_came_about(words, notes):
         (["--truth-topic", "/none"], "no topic /none"),
         (["--points-topic", "/ground_truth"], "not sensor_msgs"),
         (["--classes", "/no/file.yaml"], "no class file"),
+        (["--classes", __file__], "does not end in .yaml or .yml"),
         (["--param", "points"], "must read NAME:=VALUE"),
         (["--param", "points:=many"], "'points' is 'many'"),
         (["--param", "pionts:=9"], "no parameter 'pionts'"),
@@ -245,6 +269,7 @@ def test_the_report_says_how_the_answers_came_about(words, notes):
         (["--param", "gravity_frame:=map"], "need TF"),
         (["--param", "max_age_s:=1"], "older than any limit"),
         (["--param", "input_form:=boxes"], "needs a topic of boxes"),
+        (["--param", "fuse_tracks:=true"], "set it to false (--param fuse_tracks:=false)"),
         (["--backbone", "local-dir:/nowhere"], "/nowhere"),
     ],
 )
@@ -427,10 +452,20 @@ def test_a_parameter_file_is_taken_and_options_win_over_it(tmp_path, bag):
         "/**/adaptation:\n  ros__parameters:\n    every: 5\n"
     )
     given = ["--params-file", file, "--adapt", "statistics", "--device", "cpu", "--param", "top_k:=1", bag]
-    playing = answering.asked(words_of(*given))
-    assert playing.parameters == {"device": "cpu", "patches": "occupied", "top_k": 1, "unknown_below": 0.0}
-    assert playing.companion == {"device": "cuda:0", "patches": "occupied", "every": 5}
+    asked = answering.asked(words_of(*given))
+    assert asked.parameters == {"device": "cpu", "patches": "occupied", "top_k": 1, "unknown_below": 0.0}
+    assert asked.companion == {"device": "cuda:0", "patches": "occupied", "every": 5}
     assert answering.asked(words_of("--params-file", file, "--device", "cpu", bag)).companion == {}
+
+
+def test_an_empty_word_of_a_parameter_file_is_the_empty_list_that_the_node_takes_it_for(tmp_path, bag):
+    file = tmp_path / "my.yaml"
+    file.write_text(
+        "/**:\n  ros__parameters:\n    viewpoint: ''\n    ignore_instances: ''\n    bundle: ''\n    classes: ''\n"
+    )
+    asked = answering.asked(parsed(bag, "--params-file", file, "--backbone", "ViT-B-16"))
+    assert (asked.config.viewpoint, asked.config.ignore_instances) == ((), ())
+    assert asked.parameters.keys() == {"viewpoint", "ignore_instances", "backbone", "unknown_below"}
 
 
 def test_a_parameter_file_that_a_node_could_not_use_is_refused(tmp_path, bag, capsys):

@@ -4,13 +4,36 @@ import json
 import subprocess
 
 import pytest
+import torch
+from labelled import untrained_backbone
 
 from clipoint3d_ros.cli import main
+from clipoint3d_ros.recognition.classifier import Classifier
 
 
-def test_a_model_is_exported_with_its_script_and_agrees(small_model_folder, tmp_path, capsys):
+@pytest.fixture
+def runtime():
     for name in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(name, reason=f"{name} is not installed: pip install 'clipoint3d_ros[onnx]'")
+    return pytest.importorskip("onnxruntime")
+
+
+def test_patches_are_those_that_the_node_serves(tmp_path, runtime):
+    backbone = untrained_backbone(tmp_path / "model")  # trained with all patches
+    views = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0))
+    views[:, :20] = 1  # empty patches
+    served = Classifier.load(backbone=backbone, device="cpu", patches="occupied").backbone.encode_views(views)
+    found = {}
+    for patches in ("trained", "occupied"):
+        out = tmp_path / patches
+        assert main(["export", str(out), "--backbone", backbone, "--patches", patches]) == 0
+        session = runtime.InferenceSession(str(out / "tower.onnx"), providers=["CPUExecutionProvider"])
+        found[patches] = torch.from_numpy(session.run(None, {"views": views.numpy()})[0])
+    assert (found["occupied"] - served).abs().max() < 1e-4, "the exported tower is not the served one"
+    assert (found["trained"] - served).abs().max() > 1e-3, "patches change nothing here, so the test says nothing"
+
+
+def test_a_model_is_exported_with_its_script_and_agrees(small_model_folder, tmp_path, capsys, runtime):
     out, report = tmp_path / "out", tmp_path / "new" / "report.json"
     words = ["export", str(out), "--backbone", f"local-dir:{small_model_folder}", "--json", str(report)]
     assert main(words) == 0

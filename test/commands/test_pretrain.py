@@ -43,6 +43,13 @@ def test_pretrain_stops_goes_on_and_publishes(tmp_path, capsys):
     assert answer.label in classifier.classes
 
 
+def test_a_device_that_is_not_here_is_a_sentence(tmp_path, capsys):
+    (tmp_path / "minute.yaml").write_text(CONFIG)
+    words = ["pretrain", str(tmp_path / "minute.yaml"), "--out", str(tmp_path / "run"), "--device", "banana"]
+    assert cli.main(words) == 1
+    assert "device 'banana' cannot be used here" in capsys.readouterr().err
+
+
 def test_a_missing_configuration_is_a_sentence(tmp_path, capsys):
     assert cli.main(["pretrain", str(tmp_path / "absent.yaml"), "--out", str(tmp_path)]) == 1
     assert "no pretraining configuration" in capsys.readouterr().err

@@ -174,6 +174,8 @@ def test_what_the_targets_objects_are_changes_nothing(words, domains, tmp_path):
         (["--target", "scenes:absent"], "absent"),
         (["--classes", "box,can,unicorn"], "has no object of unicorn"),
         (["--recipe", "absent.yaml"], "no recipe at absent.yaml; config/train holds this package's own"),
+        (["--device", "banana"], "device 'banana' cannot be used here"),
+        (["--device", "cuda:99"], "device 'cuda:99' cannot be used here"),
         (["--backbone", "local-dir:absent"], "no open_clip_config.json in absent"),
         (["--set", "network.heads=7", "--set", "network.context=4"], "cannot be shared by 7 attention heads"),
     ],

@@ -1,8 +1,10 @@
 """The scene-folder layout, read and written."""
 
+import errno
 import json
 import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -47,6 +49,21 @@ def test_writing_more_scenes_keeps_those_already_there(tmp_path):
     scenes.write_folder(tmp_path, [small_scene("a2")])
     assert scenes.scene_names(tmp_path) == ["a1", "a2"]
     assert json.loads((tmp_path / "scenes.json").read_text())["a1"]["seed"] == 4
+
+
+def test_a_scene_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypatch):
+    scenes.write_folder(tmp_path, [small_scene("a1")])
+
+    def half(file, **arrays):
+        Path(getattr(file, "name", file)).write_bytes(b"PK half of it")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", half)
+    with pytest.raises(OSError, match="No space left"):
+        scenes.write_folder(tmp_path, [small_scene("a1", seed=1)])
+    (read,) = scenes.read_scenes(tmp_path)
+    np.testing.assert_allclose(read.depth, small_scene("a1").depth, atol=1e-9)
+    assert [path.name for path in (tmp_path / "scenes").iterdir()] == ["a1.npz"]
 
 
 def test_names_come_in_natural_order_and_by_glob(tmp_path):

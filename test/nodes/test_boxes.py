@@ -116,12 +116,17 @@ def test_published_boxes_are_read_with_their_ids():
     np.testing.assert_allclose(two.box.axes, np.diag([-1, -1, 1]))
 
 
+def test_a_flat_box_holds_the_points_of_its_plane():
+    boxes = read_boxes(array_of(published((2, 2, 0)), published((2, 2, 2), name="8")), "camera")
+    points = np.array([[0.5, 0.5, 0], [0.5, 0, 0.00005], [0, 0, 0.01], [3, 0, 0]], np.float32)
+    assert {named.id: len(kept) for named, kept in inside(points, boxes)} == {"7": 2, "8": 3}
+
+
 @pytest.mark.parametrize(
     ("message", "reason", "words"),
     [
         (array_of(published(), frame="map"), "frame", "'map' .* 'camera'"),
-        (array_of(published(size=(0, 1, 1))), "boxes", "above 0 m"),
-        (array_of(published(size=(1, -1, 1))), "boxes", "above 0 m"),
+        (array_of(published(size=(1, -1, 1))), "boxes", "not below 0 m"),
         (array_of(published(size=(1, np.nan, 1))), "boxes", "finite"),
         (array_of(published(position=(np.inf, 0, 0))), "boxes", "finite"),
         (array_of(published(orientation=(0, 0, 0, 0))), "boxes", "no orientation"),

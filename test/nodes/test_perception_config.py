@@ -54,7 +54,16 @@ def test_objects_are_followed_where_something_is_made_of_it():
 
 @pytest.mark.parametrize(
     ("classes", "source"),
-    [("", None), (["mug", "box"], ["mug", "box"]), ("mug", ["mug"]), ("/a/b.yaml", "/a/b.yaml"), (["c.yml"], "c.yml")],
+    [
+        ("", None),
+        (["mug", "box"], ["mug", "box"]),
+        ("mug", ["mug"]),
+        ("/a/b.yaml", "/a/b.yaml"),
+        (["c.yml"], "c.yml"),
+        ("/a/B.YAML", "/a/B.YAML"),
+        ("./classes.txt", "./classes.txt"),
+        ("no. 2", ["no. 2"]),
+    ],
 )
 def test_classes_are_names_or_a_path(classes, source):
     assert build(PerceptionConfig, {"classes": classes}).class_source == source

@@ -59,6 +59,29 @@ def test_a_cloud_that_is_one_object(start):
     assert labels(peer.answer(1)) == {"": "can"}
 
 
+def test_several_clouds_of_one_stamp_without_labels_are_doubted_in_words(start, capfd):
+    peer, (tall, flat) = start(), (write_cloud(dict(zip("xyz", p.T, strict=True))) for p in (TALL, FLAT))
+    peer.send(tall, sec=1)
+    peer.answer(1)
+    for sec, labelled in ((2, scene()), (2, scene()), (3, flat)):
+        peer.send(labelled, sec)
+        peer.answer(sec)
+    time.sleep(0.1)
+    assert "of the same stamp" not in capfd.readouterr().err
+    peer.send(tall, sec=3)
+    peer.wait(lambda: "publish the frame's objects as one cloud" in capfd.readouterr().err, what="a warning")
+
+
+def test_a_cloud_without_a_stamp_does_not_make_the_node_forget(start):
+    peer = start()
+    peer.send(scene(), sec=100)
+    peer.answer(100)
+    peer.send(changed_cloud(scene(), point_step=12), sec=0)
+    peer.send(scene(), sec=101)
+    peer.answer(101)
+    assert peer.diagnosis()["time_jumps"] == "0"
+
+
 @pytest.mark.parametrize("boxes_first", [True, False])
 @pytest.mark.parametrize("form", ["auto", "boxes"])
 def test_a_cloud_with_boxes(start, form, boxes_first):

@@ -105,6 +105,16 @@ def test_labels_that_are_no_numbers_are_nobody():
     assert [s.id for s in read_segments(cloud)] == ["-3", "2", "2.5"]
 
 
+def test_which_clouds_are_one_object():
+    alone = write_cloud(dict(zip("xyz", TALL.T, strict=True)))
+    image = write_cloud({name: TALL[:, axis].reshape(20, 20) for axis, name in enumerate("xyz")})
+    assert pointcloud.is_one_object(alone)
+    assert not pointcloud.is_one_object(alone, SegmentConfig(input_form="labelled"))
+    assert not pointcloud.is_one_object(scene())
+    assert pointcloud.is_one_object(scene(), SegmentConfig(input_form="object"))
+    assert not pointcloud.is_one_object(image)
+
+
 def test_an_unorganised_cloud_without_labels_is_one_object():
     (segment,) = read_segments(write_cloud(dict(zip("xyz", TALL.T, strict=True))))
     assert segment.id == ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from clipoint3d_ros.nodes.stamps import Frame, Pairs, Watch, nanoseconds
+from clipoint3d_ros.nodes.stamps import Frame, Pairs, Repeats, Watch, nanoseconds
 
 
 def stamped(sec, nanosec=0, name=""):
@@ -20,6 +20,20 @@ def test_only_a_bag_that_starts_again_is_a_jump():
     stamps = [10.0, 10.5, 10.3, 11.0, 9.9, 10.4, 10.9, 3.0, 3.5]
     jumps = [watch.jumped_back(int(stamp * second)) for stamp in stamps]
     assert jumps == [False, False, False, False, True, False, False, True, False]
+
+
+def test_a_stamp_that_nobody_set_is_no_jump_and_hides_none():
+    watch, second = Watch(), 1_000_000_000
+    stamps = [10.0, 0.0, 10.1, 0.0, 3.0, 0.0, 3.1]
+    jumps = [watch.jumped_back(int(stamp * second)) for stamp in stamps]
+    assert jumps == [False, False, False, False, True, False, False]
+
+
+def test_a_stamp_comes_again_only_where_it_follows_itself_and_was_set():
+    repeats = Repeats()
+    assert [repeats.again(stamp) for stamp in [5, 5, 6, 5, 0, 0, 5, 5, 5]] == [
+        False, True, False, False, False, False, False, True, True,
+    ]  # fmt: skip
 
 
 def test_cloud_and_boxes_of_one_stamp_meet_in_either_order():

@@ -7,20 +7,20 @@ import torch
 from open_clip.transformer import VisionTransformer
 
 from clipoint3d_ros.clip.backbone import Preprocessing
+from clipoint3d_ros.clip.tower import patch_occupancy
 from clipoint3d_ros.recognition.engine import Engine, ServedTower
-from clipoint3d_ros.recognition.graphs import BUCKETS, TOKENS, Bucket, Recordings, bucket, to_front
+from clipoint3d_ros.recognition.graphs import LARGEST, TOKENS, Bucket, Recordings, bucket, to_front
 
 LOOK = Preprocessing(32, (0.48, 0.46, 0.41), (0.27, 0.26, 0.28), drop_empty=True)
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
 
 
 def test_a_bucket_holds_the_pass_and_is_not_twice_as_large():
-    for views in range(1, 1500):
+    for views in range(1, LARGEST + 1):
         for tokens in (1, TOKENS, TOKENS + 1, 200):
             size = bucket(views, tokens)
             assert views <= size.views < max(2 * views, 3)
             assert tokens <= size.tokens < tokens + TOKENS
-    assert bucket(BUCKETS[-1] + 1, 5).views == BUCKETS[-1] + 1, "more views than any bucket has are their own"
 
 
 def test_what_is_there_comes_first_in_its_order():
@@ -58,6 +58,18 @@ def test_played_back_is_as_computed_whatever_was_played_before(device, pool):
     sizes = set(played._recordings._made)
     assert {size.views for size in sizes} == {2, 4, 8, 16}
     assert len(played._recordings) == len(sizes) <= 8, "a size is recorded once"
+
+
+@pytest.mark.parametrize("pool", ["tok", "avg"])
+def test_more_views_than_any_bucket_holds_are_not_recorded(pool):
+    served = ServedTower(tower(pool), LOOK)
+    recordings = Recordings(served.through)
+    for count in (LARGEST + 1, LARGEST + 7):
+        given = views(count, 1)
+        occupancy = patch_occupancy(given, 8)
+        found, expected = (served(given, None, occupancy, played) for played in (recordings, None))
+        assert (found - expected).abs().max() < 1e-4
+    assert len(recordings) == 0, "every number of views beyond the largest bucket has a recording of its own"
 
 
 def test_a_result_is_the_caller_s_own():

@@ -5,7 +5,7 @@
 | `protocol`, `start`, `method`, `views`, `seeds` | what it is; `views` is `ten` or `sensor` |
 | `policy` | how it chose among them (see `looking.Looks.choose`) |
 | `objects`, `scenes` | scored |
-| `accuracy`, `macro_accuracy` | means over the seeds, fractions; `…_std` their spread, `…_by_seed` each |
+| `accuracy`, `macro_accuracy` | means over the seeds, fractions; `…_std` their population deviation, `…_by_seed` each |
 | `accuracy_ci95`, `macro_ci95` | 95 % bootstrap over scenes of the mean over the seeds |
 | `per_class` | {class: {n, accuracy}}, mean over the seeds |
 | `gain`, `gain_ci95` | macro accuracy less that of the best source-only row of the same protocol, start and views, paired: the same scenes of each resample, the same seeds; null where there is no such row |

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from clipoint3d_ros.adaptation.config import load_recipe
-from clipoint3d_ros.clip.backbone import file_checksum, load_backbone
+from clipoint3d_ros.clip.backbone import file_checksum, load_backbone, named_device
 from clipoint3d_ros.clip.bundle import BundleError
 from clipoint3d_ros.clip.descriptions import read_classes
 from clipoint3d_ros.datasets.domains import domain_key
@@ -409,4 +409,4 @@ def _fits(plan: Plan, start: Start) -> bool:
 
 
 def _on_gpu(device: str | None) -> bool:
-    return torch.device(device).type != "cpu" if device else torch.cuda.is_available()
+    return named_device(device).type != "cpu"

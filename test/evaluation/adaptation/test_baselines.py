@@ -13,6 +13,7 @@ from clipoint3d_ros.adaptation.config import TrainingConfig
 from clipoint3d_ros.adaptation.trainer import Material
 from clipoint3d_ros.clip.descriptions import describe
 from clipoint3d_ros.clip.point_encoder import PointNet
+from clipoint3d_ros.clip.sentences import Sentences
 from clipoint3d_ros.datasets.objects import Objects
 from clipoint3d_ros.evaluation.adaptation.baselines import (
     POINTCLIP_TEMPLATE,
@@ -78,9 +79,9 @@ def test_a_linear_probes_source_of_unknown_unit_is_looked_at_without_its_size(ba
 
 
 def test_pointclip_says_one_sentence_a_class(backbone, column, classes):
-    frozen = replace(backbone, _sentences={})
+    frozen = replace(backbone, _sentences=Sentences())
     looks = pointclip(frozen, classes, column.scored)
-    said = [s for s in frozen._sentences if s.startswith("point cloud")]
+    said = [s for s in frozen._sentences._known if s.startswith("point cloud")]
     assert said == [POINTCLIP_TEMPLATE.format(name) for name in classes.names]
     classifier = Classifier(frozen, classes)
     classifier.text = frozen.encode_sentences(said)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from clipoint3d_ros.clip.network import tuned_copy
+from clipoint3d_ros.clip.sentences import Sentences
 from clipoint3d_ros.evaluation.streams.online import Look, Seen, Setting
 
 
@@ -21,7 +22,7 @@ class NormTower:
     def __init__(self, setting: Setting) -> None:
         classifier = setting.classifier
         model = tuned_copy(classifier.backbone.model, vision=True, text=False)
-        self._backbone = replace(classifier.backbone, model=model, _sentences={})
+        self._backbone = replace(classifier.backbone, model=model, _sentences=Sentences())
         self._text, self._scale = classifier.text.detach().clone(), classifier.scale
         self.parameters: list[nn.Parameter] = []
         for module in model.visual.modules():
