@@ -12,6 +12,7 @@ from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
+from clipoint3d_ros.nodes.parameter_files import mentions
 from clipoint3d_ros.nodes.transports import large_clouds
 
 SHARE = FindPackageShare("clipoint3d_ros")
@@ -52,7 +53,7 @@ ARGUMENTS = [
         default_value="off",
         choices=["off", "statistics", "gradient"],
         description="whether an adaptation node runs beside perception: statistics follows the robot's objects without "
-        "gradients, gradient trains prompts and LoRA as well",
+        "gradients, gradient trains LoRA (and prompts, by the recipe) as well",
     ),
     DeclareLaunchArgument(
         "one_process",
@@ -124,6 +125,8 @@ def perception(context: LaunchContext, points: str) -> list[LaunchDescriptionEnt
         if not given(name):
             continue
         parameters[name] = ParameterValue(given(name) == "true", value_type=bool)
+    if given("segmenter") == "true" and not mentions(given("params_file"), "stable_ids"):
+        parameters["stable_ids"] = ParameterValue(True, value_type=bool)  # our segmenter's are
     adapting, remapped = given("adaptation") != "off", [("~/input/points", points)]
     mode = {"mode": ParameterValue(given("adaptation"), value_type=str)} if adapting else {}
     if adapting and given("one_process") == "true":
@@ -147,7 +150,7 @@ def perception(context: LaunchContext, points: str) -> list[LaunchDescriptionEnt
     )
     if not adapting:
         return [node]
-    known = ("classes", "device", "autostart", "use_sim_time")
+    known = ("classes", "device", "autostart", "use_sim_time", "stable_ids")
     shared = {name: parameters[name] for name in known if name in parameters}
     companion = LifecycleNode(
         package="clipoint3d_ros",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from launch_files import launch_file
+from launch_files import FOLDER, launch_file
 
 from clipoint3d_ros.nodes import transports
 
@@ -113,6 +113,35 @@ def test_a_segmenter_takes_the_input_and_perception_takes_what_it_says(module, c
 
     assert remapped(segmenter) == {"~/input/points": "/camera/depth/points"}
     assert remapped(node) == {"~/input/points": "segmenter/output/segments"}
+
+
+@pytest.mark.parametrize("one_process", [False, True])
+def test_ids_of_our_own_segmenter_last_for_whoever_listens_to_it(module, context, one_process):
+    context.launch_configurations.update({"adaptation": "statistics", "one_process": str(one_process).lower()})
+
+    def told():
+        return [parameters(context, node).get("stable_ids") for node in module.nodes(context)]
+
+    listeners = [True] if one_process else [True, True]
+    assert not any(told()), "of another segmenter nobody here knows that"
+    context.launch_configurations["segmenter"] = "true"
+    assert told() == [None, *listeners], "the segmenter itself follows nobody's ids"
+
+
+@pytest.mark.parametrize("said", ["true", "false"])
+def test_a_parameter_file_has_the_last_word_on_ids(module, context, tmp_path, said):
+    file = tmp_path / "own.yaml"
+    file.write_text(f"/**:\n  ros__parameters:\n    stable_ids: {said}\n")
+    context.launch_configurations.update({"segmenter": "true", "adaptation": "statistics", "params_file": str(file)})
+    for node in module.nodes(context):
+        assert "stable_ids" not in parameters(context, node)
+
+
+@pytest.mark.parametrize("name", ["perception", "workstation"])
+def test_files_of_defaults_leave_ids_to_the_launch_file(module, context, name):
+    file = FOLDER.parent / "config" / f"{name}.yaml"
+    context.launch_configurations.update({"segmenter": "true", "params_file": str(file)})
+    assert parameters(context, module.nodes(context)[1])["stable_ids"] is True
 
 
 @pytest.mark.parametrize("chosen", [None, "UDPv4"])

@@ -72,12 +72,20 @@ class Budget:
 
     def over(self, watts: float, megabytes: float) -> str:
         """Which limit is passed, as a sentence that begins with "limit"; "" where none is, or 0 lifts it."""
-        held = resident_mb()
+        held = resident_mb() + reserved_mb()
         if megabytes and held > megabytes:
             return f"limit: {held:.0f} MB held, above max_memory_mb {megabytes:g}"
         drawn = board_watts() if watts else None
         if drawn is not None and drawn > watts:
             return f"limit: the board draws {drawn:.1f} W, above max_power_w {watts:g}"
+        return ""
+
+    def unheld(self, watts: float, megabytes: float) -> str:
+        """Which limit cannot be held here, since nothing tells what it limits, as a sentence; "" where none is."""
+        if watts and board_watts() is None:
+            return f"no power sensor is found, so max_power_w of {watts:g} W cannot be held"
+        if megabytes and not resident_mb():
+            return f"the system does not tell what this process holds, so max_memory_mb of {megabytes:g} cannot be held"
         return ""
 
     def _settle(self) -> None:
@@ -96,6 +104,16 @@ def resident_mb() -> float:
     with contextlib.suppress(OSError, ValueError):
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
     return 0.0
+
+
+def reserved_mb() -> float:
+    """What torch has reserved on GPUs for this process, in MB, which is no part of what is resident: a card's own
+    memory, or on a Jetson a share of the board's."""
+    import torch
+
+    if not torch.cuda.is_initialized():  # nor is it by asking
+        return 0.0
+    return sum(torch.cuda.memory_reserved(each) for each in range(torch.cuda.device_count())) / 2**20
 
 
 def board_watts(folder: str = _WATTS) -> float | None:

@@ -81,7 +81,9 @@ class Companion:
         self.live: ClassStatistics | None = None
         # What nothing online has touched; every candidate is held against it, so that small losses cannot add up.
         self._first = reference
-        self._base = fused(reference.probe, reference.statistics) if reference.helpful else reference.probe
+        self._base = reference.probe
+        if reference.helpful and reference.probe is not None:
+            self._base = fused(reference.probe, reference.statistics)
         self.refused: Counter[str] = Counter()
         self.rejections = self.rejected_networks = self._fresh = 0
         self._since = 0  # sightings of either memory since the last candidate
@@ -152,9 +154,10 @@ class Companion:
         """Make a candidate of what is remembered and judge it; an accepted one is live from now on.
 
         Where the guard rejects so many in a row as it allows, what is live is given up: the frozen model answers.
+        Without a probe set it rejects all of them.
         """
         self._fresh = self._since = 0
-        if not self.reference.helpful:
+        if self.reference.probe is not None and not self.reference.helpful:
             reason = "class statistics of the source gain nothing certain on the probe set; words alone answer"
             return self._concluded(self.reference.statistics, Verdict(False, (reason,)))
         learned, held = self.learned.sightings(), self.held.sightings()
@@ -176,7 +179,12 @@ class Companion:
             reference: the source through that network; its probe set is of the same objects.
             text: (C, D) its class features.
             learned, held: (M, D), (H, D) the remembered clouds through it, in the memories' order.
+
+        Raises:
+            ValueError: there is no probe set to judge it by.
         """
+        if self._first.probe is None or reference.probe is None:
+            raise ValueError("a trained network cannot be judged without a probe set")
         candidate = self._followed(reference, text.float().cpu(), learned)
         verdict = self._judge(reference, text.float().cpu(), candidate, self.held.sightings(), held)
         rise, error = gain(self._first.probe, fused(reference.probe, candidate))
@@ -248,15 +256,16 @@ class Companion:
         followed: it has learned from the robot's objects.
         """
         weight, bias = fused_head(text, self.scale, candidate)
+        probe, base = reference.probe, self._base
         features = features[torch.tensor([each.frozen for each in witnesses], dtype=torch.bool)]
         return judge(
             Evidence(
                 self._frozen([each for each in witnesses if each.frozen]),
                 (features @ weight.T + bias).softmax(-1).numpy(),
                 self.learned.counts(len(self.text)) if followed else None,
-                self._base.logits,
-                fused(reference.probe, candidate).logits,
-                reference.probe.labels,
+                None if base is None else base.logits,
+                None if probe is None else fused(probe, candidate).logits,
+                None if probe is None else probe.labels,
             ),
             self.config.guard,
         )

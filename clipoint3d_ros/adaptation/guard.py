@@ -2,6 +2,9 @@
 
 Nothing here knows a target's label. The probe set is the source's, so it tells what was forgotten; collapse,
 uncertainty and drift are told from remembered objects of the robot that the candidate has not learned from.
+
+Without a probe set these others still give their numbers, but nothing goes live: alone they let pass what loses
+(docs/companion.md).
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ class GuardConfig:
     least_variety: float = 0.5  # of the frozen model's effective number of classes on held-out objects, beyond one
     entropy_rise: float = 0.15  # of mean held-out entropy above the frozen model's calibrated one, share of log C
     most_drift: float = 0.2  # share of the probe set answered otherwise than by the anchor
+    least_probe: int = 1  # labelled objects, below which nothing goes live: no other check has seen a loss coming
     least_held: int = 4  # objects not learned from, below which nothing can be judged
     least_classes: int = 2  # predicted among the remembered objects: one class alone teaches nothing
     rejections: int = 5  # in a row, after which the frozen model is taken back
@@ -32,6 +36,8 @@ class GuardConfig:
                 raise ValueError(f"guard limit {name} must lie in [0, 1], but is {getattr(self, name)}")
         if min(self.least_held, self.least_classes, self.rejections) < 1:
             raise ValueError("least_held, least_classes and rejections of the guard must be at least 1")
+        if self.least_probe < 0:
+            raise ValueError(f"least_probe of the guard must be at least 0, but is {self.least_probe}")
 
 
 @dataclass(frozen=True)
@@ -94,6 +100,13 @@ def judge(evidence: Evidence, config: GuardConfig) -> Verdict:
         drift = float((evidence.probe.argmax(1) != evidence.anchor.argmax(1)).float().mean())
         most = config.most_drift
         check("drift", drift, most, drift <= most, f"{drift:.0%} of the probe set is answered otherwise than at first")
+    else:
+        wanted = config.least_probe
+        check("probe", 0, wanted, not wanted, "there is no probe set, so no labelled object vouches for it")
+        drift = float((evidence.candidate.argmax(1) != evidence.frozen.argmax(1)).mean())
+        most = config.most_drift
+        told = f"{drift:.0%} of the held-out objects are answered otherwise than by the frozen model"
+        check("drift", drift, most, drift <= most, told)
     # Beyond one, which is left where everything is one class: that must not pass for half of two.
     variety, least = variety_of(evidence.candidate), 1 + config.least_variety * (variety_of(evidence.frozen) - 1)
     check("variety", variety, least, variety >= least, f"answers shrink to {variety:.1f} classes")

@@ -19,11 +19,11 @@ from torch import Tensor
 
 from clipoint3d_ros.adaptation.clouds import Clouds, levelled, scanned, worn
 from clipoint3d_ros.adaptation.probing import Probe, gain, look_over
-from clipoint3d_ros.adaptation.statistics import fused, of_source
+from clipoint3d_ros.adaptation.statistics import fused, of_source, of_words
 from clipoint3d_ros.clip.backbone import Backbone
 from clipoint3d_ros.clip.bundle import ClassStatistics
 from clipoint3d_ros.clip.descriptions import Descriptions
-from clipoint3d_ros.datasets.objects import Objects, few_shot
+from clipoint3d_ros.datasets.objects import LacksClasses, Objects, few_shot
 from clipoint3d_ros.pretraining.config import fingerprint
 from clipoint3d_ros.recognition.calibration import fit_temperature
 
@@ -64,14 +64,17 @@ class Reference:
 
     statistics: of the classes, weighed against the words on the probe set.
     helpful: whether they gain there for certain; where not, words alone answer until the robot has learned better.
-    probe: what the words say of labelled objects that the statistics are not of; logits (M, C) at temperature 1.
+    probe: what the words say of labelled objects that the statistics are not of; logits (M, C) at temperature 1. None
+        where the source has none of some classes.
     temperature: that calibrates the words on the probe set.
+    missing: why there is no probe set, in words; "" where there is one.
     """
 
     statistics: ClassStatistics
     helpful: bool
-    probe: Probe
+    probe: Probe | None
     temperature: float
+    missing: str = ""
 
 
 def gather_reference(
@@ -83,7 +86,7 @@ def gather_reference(
         source: objects of every class, `shots` + `probe` of each or fewer; complete, or as a sensor saw them.
 
     Raises:
-        ValueError: a class of fewer than two objects.
+        LacksClasses: a class of fewer than two objects.
     """
     config = config or ReferenceConfig()
     shots, held = split_source(source, classes, config)
@@ -94,18 +97,28 @@ def gather_reference(
     return Reference(statistics, rise > config.certain * error, probe, fit_temperature(probe.logits, probe.labels))
 
 
+def words_alone(text: Tensor, scale: float, temperature: float, missing: str) -> Reference:
+    """The reference where the source lacks classes: the words are the anchor, and there is nothing to be judged by.
+
+    Args:
+        text: (C, D) class features of the words. scale: of their logits, at temperature 1.
+        temperature: that the frozen model answers with. missing: why there is no probe set, in words.
+    """
+    return Reference(of_words(text, scale, temperature), False, None, temperature, missing)
+
+
 def split_source(source: Objects, classes: Descriptions, config: ReferenceConfig) -> tuple[Objects, Objects]:
     """Objects to learn from, and others to be judged by.
 
     Raises:
-        ValueError: a class of fewer than two objects.
+        LacksClasses: a class of fewer than two objects.
     """
     numbers = np.random.default_rng(config.seed)
     labels = source.labelled().labels
     counts = np.bincount(labels, minlength=len(classes.names))
     if counts.min() < 2:
         poorest = classes.names[int(counts.argmin())]
-        raise ValueError(
+        raise LacksClasses(
             f"{source.domain} has {int(counts.min())} objects of class {poorest}; the reference needs at least 2 of "
             "each, one to learn from and one to be judged by"
         )
@@ -127,6 +140,9 @@ def kept_reference(
     Args:
         folder: of references of any model, classes, source and setting, a file each.
         source: reads the labelled objects, where they are needed. told: which they are.
+
+    Raises:
+        LacksClasses: the source has too few objects of some class.
     """
     identity = fingerprint(_FORMAT, backbone.checksum, asdict(backbone.preprocessing), classes, told, asdict(config))
     path = folder / f"{identity}.safetensors"
@@ -172,7 +188,7 @@ def _tensors(reference: Reference) -> dict[str, Tensor]:
 def _write(path: Path, identity: str, reference: Reference) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     told = {"identity": identity, "helpful": reference.helpful, "temperature": reference.temperature}
-    told["looks"] = reference.probe.looks
+    told["looks"] = 0 if reference.probe is None else reference.probe.looks
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         save_file(_tensors(reference), beside, metadata={"reference": json.dumps(told)})

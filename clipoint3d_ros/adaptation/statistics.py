@@ -78,6 +78,23 @@ def of_source(learned: Probe, probe: Probe, classes: int) -> ClassStatistics:
     return weighed(gathered, probe.logits, probe.features, probe.labels)
 
 
+def of_words(text: Tensor, scale: float, temperature: float) -> ClassStatistics:
+    """Statistics that say what the words say, for where no labelled object tells more: N(f; t_c, T/s·I), whose log
+    density is the calibrated logit s/T·⟨f, t_c⟩ but for what all classes share, and half a weight for each of the two.
+
+    Args:
+        text: (C, D) unit class features of the words. scale: s of their logits, at temperature 1.
+        temperature: T, that calibrates them.
+    """
+    classes, width = text.shape
+    return ClassStatistics(
+        text.float().cpu(),
+        temperature / scale * torch.eye(width),
+        torch.zeros(classes),
+        torch.tensor([0.5 / temperature, 0.5]),
+    )
+
+
 def fused(probe: Probe, statistics: ClassStatistics) -> Probe:
     """What words and statistics together say of the probe's objects."""
     weight, bias = gaussian_head(statistics)

@@ -41,9 +41,13 @@ class Store:
         disk: folder of those that outlive the power; None keeps none.
         keep: newest bundles that stay in each folder.
 
+    Attributes:
+        without_disk: why there is no disk for now, in words; "" where there is one, or none is wanted. It is tried
+            again whenever something is to be copied there.
+
     Raises:
         ValueError: keep below 1, or one folder for both.
-        StoreError: a folder that cannot be made or read.
+        StoreError: the folder of live bundles cannot be made or read.
     """
 
     def __init__(self, live: Path, disk: Path | None, keep: int = 3) -> None:
@@ -55,10 +59,10 @@ class Store:
             raise ValueError(f"live and disk are both {live}; give two folders, or no disk")
         self._keep = keep
         self._lock = threading.Lock()
-        for folder in self._folders():
-            with _in_words(f"the bundles in {folder} cannot be opened", "check its owner, or name another folder"):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                _recover(folder)
+        _open(self._live)
+        self.without_disk = ""
+        with suppress(StoreError):
+            self._open_disk()
 
     def put(self, version: int, write: Callable[[Path], object]) -> Path:
         """Write a live bundle, then let go of the oldest beyond `keep`.
@@ -95,6 +99,9 @@ class Store:
             StoreError: it could not be copied; what was on disk is still there.
         """
         with self._lock:
+            late = bool(self.without_disk)
+            if late:
+                self._open_disk()
             live = _bundles(self._live)
             if self._disk is None or not live:
                 return None
@@ -108,6 +115,8 @@ class Store:
                     _copy(source, part)
                     part.rename(folder)
                 self._prune(self._disk, folder)
+            if late:
+                self._leave_newer(self._disk, max(live))
             return folder
 
     def versions(self) -> list[int]:
@@ -129,7 +138,7 @@ class Store:
 
     def holds(self, bundle: str | Path) -> bool:
         """Whether a bundle lies, or lay, in one of its folders."""
-        return Path(bundle).resolve().parent in self._folders()
+        return Path(bundle).resolve().parent in (self._live, self._disk)
 
     def clear(self) -> None:
         """Remove all bundles, live and on disk: back to the frozen model.
@@ -140,14 +149,39 @@ class Store:
             StoreError: a bundle that could not be removed, so the next start may find it.
         """
         with self._lock:
+            if self.without_disk:
+                with suppress(StoreError):
+                    self._open_disk()
             for folder in self._folders():
                 with _in_words(f"the bundles in {folder} could not all be removed", "remove them by hand"):
                     for _, path in sorted(_bundles(folder).items()):
                         _discard(path)
                         to_disk(folder)
+            if self.without_disk and self._disk is not None and not absent(self._disk):
+                raise StoreError(self.without_disk)
 
     def _folders(self) -> list[Path]:
-        return [self._live] if self._disk is None else [self._live, self._disk]
+        """Those that can be used now."""
+        return [self._live] if self._disk is None or self.without_disk else [self._live, self._disk]
+
+    def _open_disk(self) -> None:
+        """Make the disk's folder ready, where it is not; raises StoreError where that cannot be."""
+        if self._disk is None:
+            return
+        try:
+            _open(self._disk)
+        except StoreError as error:
+            self.without_disk = str(error)
+            raise
+        self.without_disk = ""
+
+    def _leave_newer(self, folder: Path, version: int) -> None:
+        """Remove what an earlier run left where nobody could look when this one began: by its higher number it would
+        pass for newer at the next start."""
+        with _in_words(f"old bundles in {folder} could not be removed", "check its owner"):
+            for number, path in sorted(_bundles(folder).items()):
+                if number > version:
+                    _discard(path)
 
     def _prune(self, folder: Path, newcomer: Path) -> None:
         """The newcomer stays even where damaged bundles of higher versions stand before it."""
@@ -202,6 +236,24 @@ def _abandoned(path: Path, pid: int) -> bool:
     except PermissionError:  # alive, of another user
         return False
     return False
+
+
+def absent(path: Path) -> bool:
+    """Whether nothing is there; False where that cannot be told."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _open(folder: Path) -> None:
+    """Make a folder of bundles, and set right what a killed writer left in it."""
+    with _in_words(f"the bundles in {folder} cannot be opened", "check its owner, or name another folder"):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _recover(folder)
 
 
 def _bundles(folder: Path) -> dict[int, Path]:

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from clipoint3d_ros.clip.descriptions import Descriptions
-from clipoint3d_ros.datasets.objects import NO_LABEL, Objects
+from clipoint3d_ros.datasets.objects import NO_LABEL, LacksClasses, Objects
 
 POINTS = 2048  # of a procedural cloud
 MIN_POINTS = 16  # of a scene's segment; fewer say nothing of a shape
@@ -52,6 +52,7 @@ def read_domain(spec: str, classes: Descriptions, *, count: int, seed: int, spli
         split: train or test, of pointda and graspnet; the others have none.
 
     Raises:
+        LacksClasses: no procedural shape for some class.
         ValueError: an unknown kind, a spec not written as its kind demands, or what the kind's reader refuses.
         FileNotFoundError: no such folder or file.
     """
@@ -105,7 +106,7 @@ def _procedural(request: _Request) -> Objects:
     names = request.classes.names
     missing = [name for name in names if name not in MAKERS]
     if missing:
-        raise ValueError(f"no procedural shape for {', '.join(missing)}; there are {', '.join(sorted(MAKERS))}")
+        raise LacksClasses(f"no procedural shape for {', '.join(missing)}; there are {', '.join(sorted(MAKERS))}")
     if request.count < 1 or request.seed < 0:
         raise ValueError(
             f"procedural objects need a count of at least 1 and a seed of at least 0, "

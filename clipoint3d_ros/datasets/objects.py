@@ -10,6 +10,10 @@ import numpy as np
 NO_LABEL = -1
 
 
+class LacksClasses(ValueError):
+    """A source has too few objects of some classes to learn from and be judged by; the message names one."""
+
+
 @dataclass(frozen=True)
 class Objects:
     """M objects of one domain.

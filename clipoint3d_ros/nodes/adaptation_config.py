@@ -13,12 +13,14 @@ from clipoint3d_ros.adaptation.online import FollowConfig
 from clipoint3d_ros.adaptation.reference import ReferenceConfig
 from clipoint3d_ros.clip.backbone import PATCHES
 from clipoint3d_ros.clip.descriptions import named_classes
-from clipoint3d_ros.nodes.node_config import SHARED_NAMES, NodeConfig
+from clipoint3d_ros.nodes.node_config import SHARED_NAMES, NodeConfig, stable_ids
 from clipoint3d_ros.nodes.parameters import annotated_yaml, parameter
+from clipoint3d_ros.recognition.tracks import TrackerConfig
 
 HEADING = """Parameters of the adaptation node: every one, with its default.
 `backbone`, `pretrained`, `patches` and `classes` must be perception's; the launch file gives both nodes the same."""
 MODES = ("statistics", "gradient")
+GLANCE_S = 60.0  # for which a sensor may look away and find an object to be the one that was there
 
 
 @dataclass(frozen=True)
@@ -40,22 +42,37 @@ class AdaptationConfig(NodeConfig):
     # what it does
     mode: str = parameter(
         "statistics",
-        "statistics: class statistics follow the robot's objects, no gradients, no clouds kept; gradient: prompts and "
-        "LoRA are trained as well",
+        "statistics: class statistics follow the robot's objects, no gradients, no clouds kept; gradient: LoRA (and "
+        "prompts, by the recipe) is trained as well, in a thread of low priority within duty_cycle; in one process "
+        "with perception it also waits for the frame in hand, a second at most",
         choices=MODES,
         live=False,
     )
     perception: str = parameter("perception", "name of the perception node, in the same namespace", live=False)
     source: str = parameter(
         "procedural",
-        "labelled objects that anchor and judge, as KIND[:PATH]: procedural, folders:FOLDER, scenes:FOLDER, …",
+        "labelled objects that anchor and judge, as KIND[:PATH]: procedural, folders:FOLDER, scenes:FOLDER, …; where "
+        "it lacks a class nothing learned goes live",
         live=False,
     )
     shots: int = parameter(64, "source objects a class", unit="objects", low=1, high=10000, live=False)
     probe: int = parameter(16, "further ones a class, for the guard", unit="objects", low=1, high=10000, live=False)
     duty_cycle: float = parameter(0.2, "most of one core's time that adapting may take", low=0.001, high=1)
-    max_power_w: float = parameter(0.0, "pause while the board draws more; 0: never", unit="W", low=0, high=1000)
-    max_memory_mb: float = parameter(0.0, "pause while this process holds more; 0: never", unit="MB", low=0, high=1e6)
+    max_power_w: float = parameter(
+        0.0,
+        "pause while the board draws more, by its largest power rail; without a sensor it is warned of instead; 0: "
+        "never",
+        unit="W",
+        low=0,
+        high=1000,
+    )
+    max_memory_mb: float = parameter(
+        0.0,
+        "pause while this process holds more: what is resident, and what torch reserved on a GPU; 0: never",
+        unit="MB",
+        low=0,
+        high=1e6,
+    )
     # memory and gate
     objects: int = parameter(256, "most objects remembered", unit="objects", low=1, high=100000, live=False)
     per_class: int = parameter(32, "most of one predicted class", unit="objects", low=1, high=100000, live=False)
@@ -69,6 +86,7 @@ class AdaptationConfig(NodeConfig):
     min_familiarity: float = parameter(
         0.5, "least probability that the object is of any class", low=0, high=1, live=False
     )
+    stable_ids: bool = stable_ids()
     # candidates and the guard
     every: int = parameter(16, "remembered objects from one candidate to the next", unit="objects", low=1, high=100000)
     anchor: float = parameter(
@@ -123,6 +141,14 @@ class AdaptationConfig(NodeConfig):
                 rejections=self.rejections,
             ),
             self.every,
+        )
+
+    @property
+    def tracker(self) -> TrackerConfig:
+        """Places say something for long in a frame that is known to stand still, ids where they last."""
+        return TrackerConfig(
+            forget_s=GLANCE_S if self.fixed_frame else TrackerConfig.forget_s,
+            ids_last_s=GLANCE_S if self.stable_ids else 0.0,
         )
 
     @property

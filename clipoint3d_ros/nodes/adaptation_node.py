@@ -36,6 +36,7 @@ from clipoint3d_ros.clip.bundle import BundleError
 from clipoint3d_ros.nodes.adaptation_config import AdaptationConfig
 from clipoint3d_ros.nodes.adapting import Adapting, load
 from clipoint3d_ros.nodes.diagnostics import as_message, figures, learning
+from clipoint3d_ros.nodes.frames import MissingTransform, to_fixed_frame
 from clipoint3d_ros.nodes.hand_over import CLASSES_CHANGED
 from clipoint3d_ros.nodes.hardware import hardware
 from clipoint3d_ros.nodes.health import Health, Level, Troubles
@@ -50,6 +51,7 @@ from clipoint3d_ros.nodes.sightings import Gathering, Parts, log_sighting, sight
 from clipoint3d_ros.nodes.stamps import nanoseconds
 from clipoint3d_ros.nodes.succession import Succession
 from clipoint3d_ros.nodes.training_thread import TrainingThread
+from clipoint3d_ros.nodes.transforms import Transforms, fitting
 from clipoint3d_ros.nodes.versions import FROZEN
 from clipoint3d_ros.recognition.recognition import UNKNOWN
 from clipoint3d_ros.recognition.tracks import Clock, Tracker
@@ -61,18 +63,20 @@ _END_S = 30.0  # that the program's end does
 class AdaptationNode(Lifecycle[AdaptationConfig]):
     """`adaptation`: see the ROS interface in the README."""
 
-    def __init__(self, alone: bool = False, **options: Any) -> None:
+    def __init__(self, alone: bool = False, yields: Callable[[], bool] = lambda: False, **options: Any) -> None:
         """
         Args:
             alone: in a process of its own, where it may decide how many threads torch uses.
+            yields: whether perception has a frame in hand; known in one process with it alone.
 
         Raises:
             ParameterError: an override cannot be used.
         """
         super().__init__("adaptation", AdaptationConfig, **options)
-        self._alone = alone
+        self._alone, self._yields = alone, yields
         self._adapting: Adapting | None = None
         self._worker: Worker[Parts] | None = None
+        self._transforms: Transforms | None = None
         self._training: TrainingThread | None = None
         self._tracker, self._time = Tracker(), Clock()
         self._lock = threading.Lock()  # of the companion: the worker learns, services ask
@@ -81,6 +85,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         self._pauses = Pauses(self.get_logger().warning, self.get_logger().info)
         self._handed_s = self._saved_s = 0.0
         self._unsaved = False  # something was handed over since
+        self._unheld = ""  # which limit cannot be held here
         self._choices: list[Any] = []  # subscriptions by which perception's are heard
         self._heard_of: str | None = None  # the perception that these are of
         self._frames = self._jumps = self._failed_until = 0
@@ -133,8 +138,15 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
             )
         else:
             self._troubles.say("classes", "")
+        header, transforms = parts.detections.header, self._transforms
+        lookup = None if transforms is None else transforms.lookup
+        try:
+            place = to_fixed_frame(header.frame_id, header.stamp, self._config.fixed_frame, lookup)
+        except MissingTransform as error:
+            return self._troubles.say("transform", f"nothing is learned from a frame without its transform: {error}")
+        self._troubles.say("transform", "")
         with self._budget.spending(work=time.thread_time), self._lock:
-            for sighting in sightings(parts, names, adapting.companion, self._tracker, self._versions.known):
+            for sighting in sightings(parts, names, adapting.companion, self._tracker, self._versions.known, place):
                 self._log(adapting, sighting, adapting.companion.observe(sighting))
             due = adapting.companion.due and time.monotonic() - self._handed_s >= self._config.hand_over_s
             candidate = adapting.companion.propose() if due and self._budget.allows() else None
@@ -149,6 +161,11 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
                 companion.forget_objects()
                 self._tracker.clear()
                 self.get_logger().info("time jumped back (a bag that starts again?): what was remembered is forgotten")
+
+    def _forget_transforms(self) -> None:
+        """Of another run of time; in the executor's thread, whose subscriptions they are."""
+        if self._transforms is not None:
+            self._transforms.restart()
 
     # Hand-over
 
@@ -224,6 +241,8 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
     def _configure(self) -> None:
         """Load the reference, or gather it."""
         began = time.monotonic()
+        self._follow_by(self._config)
+        self._tracker.clear()  # what is remembered from before is of no living track
         name = self.get_fully_qualified_name().strip("/").replace("/", ".")
         logger = self.get_logger()
         self._hear_perception()
@@ -231,6 +250,9 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         if self._pauses.left == CLASSES_CHANGED:
             self._pauses.left = ""  # these are the classes now
         self._adapting = adapting
+        lacking = adapting.store.without_disk
+        self._troubles.say("save", f"nothing is kept for the next start: {lacking}" if lacking else "")
+        self._unsaved = bool(lacking)  # so that it is tried again
         asked, left = adapting.kept_pause()
         self._pauses.asked = self._pauses.asked or asked
         if left and left != CLASSES_CHANGED:
@@ -254,8 +276,15 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
                 failed=self._training_failed,
                 cores=self._cores(adapting.backbone.device),
                 work=time.thread_time if adapting.backbone.device.type == "cpu" else time.monotonic,
+                yields=self._yields,
             )
         self.get_logger().info(f"{told} ({time.monotonic() - began:.1f} s)")
+
+    @property
+    def _mode(self) -> str:
+        """What it does: class statistics alone where there is no probe set, whatever was asked for."""
+        without = self._adapting is not None and self._adapting.gradient is None
+        return "statistics" if without else self._config.mode
 
     def _hear_perception(self) -> None:
         """What it serves and what others choose for it, from the first configuring on: that counts whatever state this
@@ -284,14 +313,15 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
     def _open(self) -> None:
         """Listen to perception; what was live when this node last ran is handed over once perception is heard."""
         self._hear_perception()  # where no model was loaded first, as for docs/topics.md
+        self._forget_transforms()  # time may have started again while nobody watched it
         self._worker = Worker(self._work, self._work_failed)
         if self._training is not None:
             self._training.start()
         base = f"{self._config.perception}/output"
         self._parts = {"detections": Detection3DArray, "features": Image, "evidence": Image}
-        if self._config.mode == "gradient":
+        if self._mode == "gradient":
             self._parts["objects"] = Image
-        self._gathering = Gathering(self._parts)
+        self._gathering = Gathering(self._parts, jumped=self._forget_transforms)
         for name, kind in self._parts.items():
             self._listen(kind, f"{base}/{name}", partial(self._on_part, name), RELIABLE)
         self.get_logger().info(f"learning from {self._inputs[0].topic_name}")
@@ -309,6 +339,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
     def _release(self) -> None:
         """Keep what was learned."""
         self._close()
+        self._transforms = fitting(self._transforms, self, asks=False, timeout_s=0.0)
         adapting, self._adapting, self._training = self._adapting, None, None
         if adapting is not None:
             self._save(adapting)
@@ -342,14 +373,24 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
 
     def _on_parameters(self, parameters: Sequence[Any]) -> SetParametersResult:
         try:
-            self._config = changed(self._config, own(self._config, parameters), configured=self._adapting is not None)
-        except ParameterError as error:
+            config = changed(self._config, own(self._config, parameters), configured=self._adapting is not None)
+            if self._adapting is not None:
+                self._follow_by(config)
+        except (ParameterError, ImportError) as error:
             return SetParametersResult(successful=False, reason=str(error))
+        self._config = config
         self._budget.share = self._config.duty_cycle
         if self._adapting is not None:
             companion = self._adapting.companion
             companion.config = replace(companion.config, every=self._config.every)
         return SetParametersResult(successful=True)
+
+    def _follow_by(self, config: AdaptationConfig) -> None:
+        """Follow objects as a configuration says; ImportError, changing nothing, where tf2 is wanted and missing."""
+        self._transforms = fitting(self._transforms, self, bool(config.fixed_frame), config.tf_timeout_s)
+        self._tracker.config = config.tracker
+        if config.fixed_frame != self._config.fixed_frame:
+            self._tracker.clear()  # places of another frame
 
     @property
     def _silent(self) -> str:
@@ -417,7 +458,9 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         self.get_logger().info(f"candidate {verdict}")
 
     def _on_tick(self) -> None:
-        self._pauses.hold(self._budget.over(self._config.max_power_w, self._config.max_memory_mb))
+        limits = (self._config.max_power_w, self._config.max_memory_mb)
+        self._pauses.hold(self._budget.over(*limits))
+        self._doubt_limits(self._budget.unheld(*limits))
         adapting, versions = self._adapting, self._versions
         if self._worker is not None and adapting is not None:
             self._succession.go_on(adapting.store, adapting.latest)
@@ -425,7 +468,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
                 threading.Thread(target=self._save, args=(adapting,), name="save", daemon=True).start()
         values = {
             "state": "active" if self._worker else "inactive" if adapting else "unconfigured",
-            "mode": self._config.mode,
+            "mode": self._mode,
             "steps": str(adapting.gradient.steps if adapting is not None and adapting.gradient is not None else 0),
             "paused": self._pauses.why or "no",
             "version": str(versions.live),
@@ -434,6 +477,7 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
             "failed": str(self._troubles.failures),
             "time_jumps": str(self._jumps),
             "duty_cycle": f"{self._budget.spent:.3f}",
+            "limits": self._unheld or "held",
             **hardware("cpu" if adapting is None or adapting.backbone is None else adapting.backbone.device),
             **({} if adapting is None else learning(adapting.companion, adapting.classes.names)),
             **self._judgements.rows(),
@@ -443,9 +487,15 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         troubles = self._wrong()
         values |= {f"trouble.{kind}": said for kind, said in troubles.items() if said}
         paused = f"paused: {self._pauses.why}" if self._pauses.why else ""
-        judged = self._health.judge(troubles, self._config.error_after_s, passing=paused)
+        judged = self._health.judge(troubles, self._config.error_after_s, passing=paused or self._unheld)
         summary = judged.why or f"adapter version {versions.live}"
         self._diagnostics.publish(self._message("adaptation", summary, values, judged.level))
+
+    def _doubt_limits(self, unheld: str) -> None:
+        """A limit that cannot be held is warned of for as long as it is wanted, and never an error: it learns on."""
+        if unheld and unheld != self._unheld:
+            self.get_logger().warning(unheld)
+        self._unheld = unheld
 
     def _wrong(self) -> dict[str, str]:
         """{kind: sentence} of what is wrong now."""

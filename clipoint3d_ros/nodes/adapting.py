@@ -17,8 +17,8 @@ from clipoint3d_ros.adaptation.config import load_recipe
 from clipoint3d_ros.adaptation.gradient import Gradient
 from clipoint3d_ros.adaptation.memory import Memory
 from clipoint3d_ros.adaptation.memory_file import MemoryFileError
-from clipoint3d_ros.adaptation.reference import kept_reference
-from clipoint3d_ros.adaptation.store import Store, ram_folder
+from clipoint3d_ros.adaptation.reference import Reference, kept_reference, words_alone
+from clipoint3d_ros.adaptation.store import Store, absent, ram_folder
 from clipoint3d_ros.clip.backbone import Backbone, Card, load_backbone
 from clipoint3d_ros.clip.bundle import (
     Adapter,
@@ -33,7 +33,7 @@ from clipoint3d_ros.clip.descriptions import Descriptions, read_classes
 from clipoint3d_ros.clip.network import Network
 from clipoint3d_ros.clip.text import class_features
 from clipoint3d_ros.datasets.domains import domain_key, read_domain
-from clipoint3d_ros.datasets.objects import Objects
+from clipoint3d_ros.datasets.objects import LacksClasses, Objects
 from clipoint3d_ros.nodes.adaptation_config import AdaptationConfig
 from clipoint3d_ros.nodes.versions import FROZEN, Versions
 from clipoint3d_ros.resources import config_file
@@ -45,7 +45,8 @@ class Adapting(NamedTuple):
     """Everything that belongs to one backbone and one list of classes.
 
     folder: of what outlives the node.
-    backbone, gradient: where prompts and LoRA are trained as well, else None: its weights are needed no more.
+    backbone, gradient: where LoRA (and prompts, by the recipe) is trained as well, else None: its weights are needed
+        no more.
     claims: files whose locks keep the folders from a second node. disk: one thread writes there at a time.
     """
 
@@ -65,7 +66,10 @@ class Adapting(NamedTuple):
             claim.close()
 
     def latest(self, backbone: Backbone | None = None) -> Path | None:
-        """The newest bundle that this can go on with; with a backbone, one whose weights have been read, too."""
+        """The newest bundle that this can go on with; with a backbone, one whose weights have been read, too. None
+        without a probe set: nothing would tell when it fails."""
+        if self.companion.reference.probe is None:
+            return None
 
         def usable(path: Path) -> None:
             self._check(path)
@@ -106,8 +110,8 @@ class Adapting(NamedTuple):
         network: whose features are remembered; None for the frozen one.
         """
         with self.disk:
+            self.store.persist()  # which says in words where the folder cannot be made
             self.folder.mkdir(parents=True, exist_ok=True)
-            self.store.persist()
             for memory, path in self._memories():
                 memory.save(path, clouds, self._meaning(network))
 
@@ -119,7 +123,7 @@ class Adapting(NamedTuple):
     def restore(self, network: Network | None, warn: Callable[[str], object]) -> None:
         """Take over what was remembered of that network's features, where it can be; `warn` is told where not."""
         for memory, path in self._memories():
-            if not path.is_file():
+            if not os.path.isfile(path):  # nor where nobody may look
                 continue
             try:
                 memory.restore(path, self._meaning(network))
@@ -133,7 +137,7 @@ class Adapting(NamedTuple):
         with self.disk:  # a copy that is being written ends first
             self.store.clear()
             for _, path in self._memories():
-                path.unlink(missing_ok=True)
+                _remove(path)
 
     def keep_pause(self, asked: str, left: str) -> None:
         """Keep for the next start why nothing may be learned or handed over. OSError where it cannot.
@@ -147,7 +151,7 @@ class Adapting(NamedTuple):
             part.write_text(f"{asked}\n{left}")
             part.replace(self._pause)
         else:
-            self._pause.unlink(missing_ok=True)
+            _remove(self._pause)
 
     def kept_pause(self) -> tuple[str, str]:
         """What `keep_pause` kept: what was asked, what was chosen."""
@@ -249,30 +253,18 @@ def _load(
     backbone = load_backbone(
         config.backbone or None, config.pretrained or None, config.device or None, patches=config.patches
     )
-    count = config.shots + config.probe
-
-    def read_source() -> Objects:
-        tell(
-            f"looking at {count} objects of each class of '{config.source}', which takes minutes; once for this model "
-            f"and these classes, kept in {reference_folder()}"
-        )
-        return read_domain(config.source, classes, count=count, seed=0)
-
-    reference = kept_reference(
-        reference_folder(),
-        backbone,
-        classes,
-        read_source,
-        domain_key(config.source),
-        config.reference,
-    )
+    text, scale = class_features(backbone, classes), backbone.scale * backbone.temperature
+    try:
+        reference = _reference(config, backbone, classes, tell)
+    except LacksClasses as error:
+        reference = words_alone(text, scale, backbone.temperature, str(error))
+        warn(_unvouched(config.mode, str(error)))
     gradient = None
-    if config.mode == "gradient":
-        source = read_domain(config.source, classes, count=count, seed=0)
+    if config.mode == "gradient" and reference.probe is not None:
+        source = read_domain(config.source, classes, count=config.shots + config.probe, seed=0)
         recipe = load_recipe(config.recipe or config_file("train/online.yaml"))
         gradient = Gradient(backbone, classes, source, recipe, config.reference)
-    text = class_features(backbone, classes)
-    companion = Companion(reference, text, backbone.scale * backbone.temperature, config.companion)
+    companion = Companion(reference, text, scale, config.companion)
     store = Store(live, folder / "bundles", config.keep)
     kept = None if gradient is None else backbone
     adapting = Adapting(classes, backbone.card, companion, store, folder, threading.Lock(), kept, gradient, claims)
@@ -282,11 +274,46 @@ def _load(
         _go_on(adapting, latest, backbone, versions, warn)
     adapting.restore(versions.network, warn)
     told = "gain on the probe set" if reference.helpful else "gain nothing certain on the probe set, and stay unused"
+    if reference.missing:
+        told = "are missing, and words alone answer"
     going = "no version yet" if latest is None else f"going on from {latest.name}"
     return adapting, (
         f"{backbone.name}: class statistics of {config.source} {told}; {len(companion.learned)} objects remembered, "
         f"{going}"
     )
+
+
+def _reference(
+    config: AdaptationConfig, backbone: Backbone, classes: Descriptions, tell: Callable[[str], object]
+) -> Reference:
+    """Of the source, kept or gathered. LacksClasses where that has too few objects of some class."""
+    count = config.shots + config.probe
+
+    def read_source() -> Objects:
+        tell(
+            f"looking at {count} objects of each class of '{config.source}', which takes minutes; once for this model "
+            f"and these classes, kept in {reference_folder()}"
+        )
+        return read_domain(config.source, classes, count=count, seed=0)
+
+    told = domain_key(config.source)
+    return kept_reference(reference_folder(), backbone, classes, read_source, told, config.reference)
+
+
+def _unvouched(mode: str, why: str) -> str:
+    """What a companion without a probe set does, and the way out."""
+    trained = ", and mode gradient trains nothing" if mode == "gradient" else ""
+    return (
+        f"there is no probe set: {why}. Objects are remembered, and candidates of class statistics judged, but none "
+        f"goes live, so words alone answer{trained}; set 'source' to a folder of CAD that has these classes, as "
+        "folders:FOLDER (docs/training.md)"
+    )
+
+
+def _remove(path: Path) -> None:
+    """A file, where it is there; so it is not where its folder could never be made."""
+    if not absent(path):
+        path.unlink()
 
 
 def _digest(network: Network) -> str:

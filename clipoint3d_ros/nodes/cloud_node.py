@@ -58,6 +58,12 @@ class CloudNode(Lifecycle[Config]):
         self._released = threading.Lock()
         self._diagnostics = self._make_publisher(DiagnosticArray, "/diagnostics", RELIABLE)
 
+    @property
+    def at_work(self) -> bool:
+        """Whether a frame is in hand just now."""
+        worker = self._worker
+        return worker is not None and worker.busy
+
     # For a node to fill in
 
     def _work(self, frame: Frame) -> None:

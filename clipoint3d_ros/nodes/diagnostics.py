@@ -186,6 +186,7 @@ def learning(companion: Companion, names: Sequence[str]) -> dict[str, str]:
         "held_out": str(len(companion.held)),
         "waits_for": companion.waits_for or "nothing",
         "anchored": "yes" if companion.reference.helpful else "words alone answer",
+        "probe": f"missing: {missing}" if (missing := companion.reference.missing) else "there",
         **{f"remembered.{name}": str(int(count)) for name, count in zip(names, counts, strict=True)},
         **{f"refused.{reason}": str(count) for reason, count in sorted(companion.refused.items())},
     }

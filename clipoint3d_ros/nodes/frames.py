@@ -1,4 +1,4 @@
-"""Where up is and where the sensor stood, in a cloud's own frame.
+"""Where up is and where the sensor stood, in a cloud's own frame; and where that frame is in one that stands still.
 
 Either fixed by parameters, or looked up for the cloud's stamp through a function that is passed in (tf2_ros in the
 node, anything in a test). A transform that is missing is an exception and the cloud is skipped: taking identity
@@ -70,9 +70,27 @@ def standpoint(frame: str, stamp: Any, config: FrameConfig, lookup: Lookup | Non
     return Standpoint(up / np.linalg.norm(up), viewpoint)
 
 
+def to_fixed_frame(
+    frame: str, stamp: Any, fixed_frame: str, lookup: Lookup | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """R (3, 3) and t (3,), metres, that take a cloud's frame into the one in which objects stand still.
+
+    Args:
+        frame, stamp: the cloud's.
+        fixed_frame: its name; "" where the cloud's own will do.
+        lookup: needed where it is another than the cloud's.
+
+    Raises:
+        MissingTransform: the look-up failed, or the cloud names no frame.
+    """
+    if not fixed_frame:
+        return np.eye(3), np.zeros(3)
+    return _transform(fixed_frame, frame, stamp, lookup)
+
+
 def _transform(target: str, source: str, stamp: Any, lookup: Lookup | None) -> tuple[np.ndarray, np.ndarray]:
-    if not target:
-        raise MissingTransform(f"the cloud names no frame_id, so '{source}' cannot be looked up in it")
+    if not (target and source):
+        raise MissingTransform(f"the cloud names no frame_id, so where '{target or source}' is cannot be looked up")
     if target == source:
         return np.eye(3), np.zeros(3)
     if lookup is None:

@@ -36,7 +36,7 @@ class Health:
         Args:
             troubles: {kind: sentence} as they are now; "" where there is none of that kind.
             error_after_s: seconds after which one that is still there is an error; 0 for never.
-            passing: a sentence about something that is over, which warns.
+            passing: a sentence about something that is over, or that nobody can mend, which warns.
         """
         now = self._clock()
         there = {kind: said for kind, said in troubles.items() if said}

@@ -63,8 +63,14 @@ class Worker(Generic[T]):
     def __init__(self, work: Callable[[T], None], failed: Callable[[Exception], None]) -> None:
         self.inbox: Inbox[T] = Inbox()
         self._work, self._failed = work, failed
+        self._in_hand = False
         self._thread = threading.Thread(target=self._run, name="perception", daemon=True)
         self._thread.start()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a frame is in hand."""
+        return self._in_hand
 
     def stop(self, timeout_s: float = 30.0) -> bool:
         """Close the inbox and wait for the frame in hand; False where it took longer than the time-out."""
@@ -75,8 +81,11 @@ class Worker(Generic[T]):
 
     def _run(self) -> None:
         while (frame := self.inbox.take()) is not None:
+            self._in_hand = True
             try:
                 self._work(frame)
             except Exception as error:  # one bad frame must not end the node
                 self._failed(error)
+            finally:
+                self._in_hand = False
             del frame  # a waiting thread holds no cloud of megabytes

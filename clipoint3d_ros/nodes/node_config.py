@@ -6,11 +6,22 @@ A node's own come first in its file and in the documentation, what it shares wit
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from clipoint3d_ros.nodes.frames import FrameConfig
 from clipoint3d_ros.nodes.parameters import ParameterError, parameter
 
 SHARED_NAMES = ("min_points", "max_age_s")  # several nodes have them, in a sense of their own
+
+
+def stable_ids() -> Any:
+    """The parameter of that name, of nodes that follow segments by whatever segmenter."""
+    return parameter(
+        False,
+        "whether a segment's id is its object's as long as that is in sight, and no other's within a minute, so that "
+        "objects are known again by it wherever they are; the launch file says so of its own segmenter",
+        left_open=True,
+    )
 
 
 @dataclass(frozen=True)
@@ -26,6 +37,10 @@ class NodeConfig:
         low=0,
         high=86400,
     )
+    fixed_frame: str = parameter(
+        "", "tf frame, such as odom, in which objects stand still while the sensor moves; empty: the cloud's frame"
+    )
+    tf_timeout_s: float = parameter(0.2, "how long a cloud waits for its transform", unit="s", low=0, high=10)
 
 
 @dataclass(frozen=True)
@@ -47,7 +62,6 @@ class CloudNodeConfig(NodeConfig):
     )
     gravity_frame: str = parameter("", "tf frame whose z axis points up, such as base_link; empty: use up")
     sensor_frame: str = parameter("", "tf frame whose origin is the sensor; empty: use viewpoint")
-    tf_timeout_s: float = parameter(0.2, "how long a cloud waits for its transform", unit="s", low=0, high=10)
     max_age_s: float = parameter(
         0.0,
         "clouds whose stamp is older by the node's clock, /clock where use_sim_time is set, are counted and skipped; "

@@ -39,6 +39,25 @@ def read_parameters(path: str | Path, node: str, config: type[Any]) -> dict[str,
     return values
 
 
+def mentions(path: str | Path, name: str) -> bool:
+    """Whether a parameter file gives any node a parameter of that name, however its sections are nested.
+
+    False where there is no such file or no YAML in it, too: the node itself will say so.
+    """
+    try:
+        read = yaml.safe_load(Path(path).read_text())
+    except (OSError, yaml.YAMLError, UnicodeDecodeError):
+        return False
+    return _mentions(read, name)
+
+
+def _mentions(section: Any, name: str) -> bool:
+    if not isinstance(section, dict):
+        return False
+    given = section.get(_PARAMETERS)
+    return (isinstance(given, dict) and name in given) or any(_mentions(each, name) for each in section.values())
+
+
 def _sections(path: Path) -> list[tuple[str, Mapping[str, Any]]]:
     try:
         read = yaml.safe_load(path.read_text())

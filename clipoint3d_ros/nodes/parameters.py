@@ -33,6 +33,7 @@ def parameter(
     choices: Sequence[str] = (),
     length: Sequence[int] = (),
     live: bool = True,
+    left_open: bool = False,
 ) -> Any:
     """A dataclass field that is a ROS parameter.
 
@@ -45,6 +46,7 @@ def parameter(
         choices: the words allowed.
         length: how many elements a tuple may have, () for any.
         live: whether a change takes effect while the node is configured; otherwise it needs a clean-up first.
+        left_open: whether files of defaults name it in a comment only, so that what starts the node may decide.
     """
     notes = {
         "description": description,
@@ -54,6 +56,7 @@ def parameter(
         "choices": tuple(choices),
         "length": tuple(length),
         "live": live,
+        "left_open": left_open,
     }
     return dataclasses.field(default=default, metadata=notes)
 
@@ -207,7 +210,7 @@ def table(config: type[Any]) -> str:
 
 
 def annotated_yaml(config: type[Any], heading: str, node: str = "", own: Collection[str] = ()) -> str:
-    """A ROS parameter file with every default, its meaning, unit and range as comments.
+    """A ROS parameter file with every default, its meaning, unit and range as comments; what is left open is one, too.
 
     Args:
         config: the node's. heading: a comment at the top.
@@ -230,7 +233,7 @@ def _annotated(name: str, field: dataclasses.Field[Any]) -> list[str]:
     lines = []
     for note in (field.metadata["description"], "; ".join(notes)):
         lines += textwrap.wrap(note, 110, initial_indent="    # ", subsequent_indent="    # ")
-    return [*lines, f"    {name}: {_yaml(field.default)}"]
+    return [*lines, f"    {'# ' if field.metadata['left_open'] else ''}{name}: {_yaml(field.default)}"]
 
 
 def _fields(config: type[Any]) -> dict[str, dataclasses.Field[Any]]:

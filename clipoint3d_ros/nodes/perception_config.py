@@ -7,12 +7,13 @@ from pathlib import Path
 
 from clipoint3d_ros.clip.backbone import PATCHES
 from clipoint3d_ros.clip.descriptions import named_classes
-from clipoint3d_ros.nodes.node_config import SHARED_NAMES, CloudNodeConfig
+from clipoint3d_ros.nodes.node_config import SHARED_NAMES, CloudNodeConfig, stable_ids
 from clipoint3d_ros.nodes.parameters import ParameterError, annotated_yaml, parameter
 from clipoint3d_ros.nodes.pointcloud import FORMS, INSTANCE_FIELDS, SegmentConfig
 from clipoint3d_ros.recognition.config import ClassifierConfig
 from clipoint3d_ros.recognition.onnx_tower import RUNTIMES
 from clipoint3d_ros.recognition.precision import PRECISIONS
+from clipoint3d_ros.recognition.tracks import TrackerConfig
 
 HEADING = """Parameters of the perception node: every one, with its default.
 Pass this file (or your own, with only what you change) as `params_file`; names match in any namespace."""
@@ -80,6 +81,7 @@ class PerceptionConfig(CloudNodeConfig):
     fuse_tracks: bool = parameter(
         False, "whether an object that stands still is judged by its last sightings together, rather than by each alone"
     )
+    stable_ids: bool = stable_ids()
     reuse_still: bool = parameter(
         False,
         "whether an object that has neither moved nor changed for up to two seconds is judged by its last look, rather "
@@ -158,6 +160,15 @@ class PerceptionConfig(CloudNodeConfig):
             temperature=self.temperature or None,
             runtime=self.runtime,
         )
+
+    @property
+    def follows(self) -> bool:
+        """Whether it is to be known which segments of successive clouds are one object."""
+        return self.fuse_tracks or self.reuse_still
+
+    @property
+    def tracker(self) -> TrackerConfig:
+        return TrackerConfig(ids_last_s=TrackerConfig.forget_s if self.stable_ids else 0.0)
 
     @property
     def segments(self) -> SegmentConfig:

@@ -30,7 +30,7 @@ from clipoint3d_ros.nodes.cloud_node import CloudNode
 from clipoint3d_ros.nodes.detections import features_image, picture_image, segment_boxes, vision_info
 from clipoint3d_ros.nodes.diagnostics import STAGES
 from clipoint3d_ros.nodes.evidence import COLUMNS, evidence_rows
-from clipoint3d_ros.nodes.frames import Standpoint, standpoint
+from clipoint3d_ros.nodes.frames import Standpoint, standpoint, to_fixed_frame
 from clipoint3d_ros.nodes.lifecycle import LATCHED, RELIABLE, own, sentence
 from clipoint3d_ros.nodes.markers import marker_array
 from clipoint3d_ros.nodes.mosaic import mosaic
@@ -102,6 +102,7 @@ class PerceptionNode(CloudNode[PerceptionConfig]):
                 boxes = None if frame.boxes is None else read_boxes(frame.boxes, header.frame_id)
                 segments = read_segments(frame.cloud, config.segments, boxes)
                 clouds = [segment.points for segment in segments]
+                tracks = self._tracks(header, segments, config) if config.follows else []
             heard = self._frozen.get_subscription_count() > 0
             if not segments:
                 self._publish(header, config, segments, [], stand, heard)
@@ -109,7 +110,6 @@ class PerceptionNode(CloudNode[PerceptionConfig]):
             with timed("project"):
                 projection = classifier.project(clouds, stand.up, stand.viewpoint)
             with timed("encode"):
-                tracks = self._tracks(header, segments) if config.fuse_tracks or config.reuse_still else []
                 features = self._look(header, serving, tracks, clouds, projection, stand)
             with timed("frozen"):  # beside a trained network a pass of its own, which is made for who listens
                 asked = heard or classifier.shares_tower
@@ -124,12 +124,13 @@ class PerceptionNode(CloudNode[PerceptionConfig]):
                 self._publish_features(header, classifier, projection, features)
                 self._publish_evidence(header, classifier, projection, features, segments, recognitions, stand)
 
-    def _tracks(self, header: Any, segments: Sequence[Segment]) -> list[int]:
-        """The number of each segment's object."""
+    def _tracks(self, header: Any, segments: Sequence[Segment], config: PerceptionConfig) -> list[int]:
+        """The number of each segment's object; raises MissingTransform where that takes one."""
+        turn, shift = to_fixed_frame(header.frame_id, header.stamp, config.fixed_frame, self._lookup())
         nowhere = np.full((1, 3), np.nan)  # a box with nothing in it is a track of its own
         clouds = [segment.points if len(segment.points) else nowhere for segment in segments]
-        centres = np.stack([cloud.mean(0) for cloud in clouds])
-        sizes = np.stack([np.ptp(cloud, axis=0) for cloud in clouds])
+        centres = np.reshape([cloud.mean(0) for cloud in clouds], (-1, 3)) @ turn.T + shift
+        sizes = np.reshape([np.ptp(cloud, axis=0) for cloud in clouds], (-1, 3))
         stamp_s = nanoseconds(header.stamp) / 1e9
         return self._tracker.update(stamp_s, [segment.id for segment in segments], centres, sizes)
 
@@ -261,6 +262,7 @@ class PerceptionNode(CloudNode[PerceptionConfig]):
         config = self._config
         config.check()
         self._prepare_transforms(config)
+        self._follow_by(config)
         classifier = self._load(config)
         self._serving = Serving(config, classifier, stream(classifier.device, FIRST))
         self._announce()
@@ -308,7 +310,13 @@ class PerceptionNode(CloudNode[PerceptionConfig]):
         self._vision_info = self._make_publisher(VisionInfo, "~/output/vision_info", LATCHED)
 
     def _prepare_transforms(self, config: PerceptionConfig) -> None:
-        self._transforms = fitting(self._transforms, self, config.frames.asks, config.tf_timeout_s)
+        asks = config.frames.asks or (config.follows and bool(config.fixed_frame))
+        self._transforms = fitting(self._transforms, self, asks, config.tf_timeout_s)
+
+    def _follow_by(self, config: PerceptionConfig) -> None:
+        self._tracker.config = config.tracker
+        if config.fixed_frame != self._config.fixed_frame:
+            self._tracker.clear()  # places of another frame
 
     def _let_go(self) -> None:
         self._serving = None
@@ -343,6 +351,7 @@ class PerceptionNode(CloudNode[PerceptionConfig]):
         elif config.classifier != serving.config.classifier:
             classifier = classifier.with_config(config.classifier)
         self._prepare_transforms(config)
+        self._follow_by(config)
         finish(classifier.device)  # what was made here is used on another stream
         self._config, self._serving = config, serving._replace(config=config, classifier=classifier)
         if adapter_set:

@@ -87,9 +87,6 @@ class SegmenterNodeConfig(CloudNodeConfig):
         0.10, "an object seen again no farther away keeps its number", unit="m", low=0.001, high=10
     )
     forget_s: float = parameter(2.0, "an object not seen for so long gets a new number", unit="s", low=0.01, high=3600)
-    fixed_frame: str = parameter(
-        "", "tf frame, such as odom, in which objects stand still while the sensor moves; empty: the cloud's frame"
-    )
     # what is published
     objects_only: bool = parameter(
         False, "whether only objects' points are published, which is less to send, or the whole cloud with its shape"

@@ -17,7 +17,7 @@ from sensor_msgs.msg import PointCloud2
 
 from clipoint3d_ros.geometry.segmentation.segment import FIRST_OBJECT, TABLE, segment
 from clipoint3d_ros.nodes.cloud_node import CloudNode
-from clipoint3d_ros.nodes.frames import MissingTransform, standpoint
+from clipoint3d_ros.nodes.frames import standpoint, to_fixed_frame
 from clipoint3d_ros.nodes.lifecycle import RELIABLE, own, sentence
 from clipoint3d_ros.nodes.parameters import changed
 from clipoint3d_ros.nodes.pointcloud import all_points, cloud_message, write_cloud
@@ -64,7 +64,7 @@ class SegmenterNode(CloudNode[SegmenterNodeConfig]):
         with timed("total"):
             with timed("decode"):
                 stand = standpoint(header.frame_id, header.stamp, config.frames, lookup)
-                turn, shift = self._to_fixed_frame(header, config, lookup)
+                turn, shift = to_fixed_frame(header.frame_id, header.stamp, config.fixed_frame, lookup)
                 points = all_points(cloud)
             with timed("segment"):
                 labels = segment(points, stand.up, stand.viewpoint, config.segmenter)
@@ -97,13 +97,6 @@ class SegmenterNode(CloudNode[SegmenterNodeConfig]):
         columns = {name: points[:, axis].reshape(shape) for axis, name in enumerate("xyz")}
         labelled = write_cloud({**columns, FIELD: numbers.reshape(shape)})
         self._segments.publish(cloud_message(labelled, cloud.header))
-
-    def _to_fixed_frame(self, header: Any, config: SegmenterNodeConfig, lookup: Any) -> tuple[np.ndarray, np.ndarray]:
-        if not config.fixed_frame or config.fixed_frame == header.frame_id:
-            return np.eye(3), np.zeros(3)
-        if lookup is None:
-            raise MissingTransform(f"nothing here can look up '{header.frame_id}' in '{config.fixed_frame}'")
-        return lookup(config.fixed_frame, header.frame_id, header.stamp)
 
     def _say(self, labels: np.ndarray) -> None:
         self._seen = Seen(max(int(labels.max(initial=0)) - TABLE, 0), bool((labels == TABLE).any()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from clipoint3d_ros.nodes.stamps import Watch, nanoseconds
 from clipoint3d_ros.recognition.recognition import UNKNOWN
 from clipoint3d_ros.recognition.tracks import Tracker
 
+HERE = (np.eye(3), np.zeros(3))  # no move
 _LOG_BYTES = 50 << 20  # of a log, which then starts again beside its predecessor
 
 
@@ -34,9 +35,9 @@ class Gathering:
     missed: stamps that left incomplete.
     """
 
-    def __init__(self, names: Collection[str], depth: int = 20) -> None:
-        """names: of the fields of `Parts` that make a frame."""
-        self._names, self._depth = frozenset(names), depth
+    def __init__(self, names: Collection[str], depth: int = 20, jumped: Callable[[], object] = lambda: None) -> None:
+        """names: of the fields of `Parts` that make a frame. jumped: told of every jump back in time."""
+        self._names, self._depth, self._jumped = frozenset(names), depth, jumped
         self._waiting: dict[int, dict[str, Any]] = {}
         self._watch = Watch()
         self.missed = 0
@@ -47,6 +48,7 @@ class Gathering:
         stamp = nanoseconds(message.header.stamp)
         if name == "detections" and self._watch.jumped_back(stamp):
             self._waiting.clear()
+            self._jumped()
         parts = self._waiting.setdefault(stamp, {})
         parts[name] = message
         if parts.keys() == self._names:
@@ -58,7 +60,12 @@ class Gathering:
 
 
 def sightings(
-    parts: Parts, names: tuple[str, ...], companion: Companion, tracker: Tracker, versions: Collection[int]
+    parts: Parts,
+    names: tuple[str, ...],
+    companion: Companion,
+    tracker: Tracker,
+    versions: Collection[int],
+    place: tuple[np.ndarray, np.ndarray] = HERE,
 ) -> list[Sighting]:
     """The objects of one stamp that were answered, as one of the classes or as unknown, by a model whose features the
     companion knows.
@@ -67,6 +74,7 @@ def sightings(
         names: the classes.
         tracker: sees every object of the stamp.
         versions: of adapters that leave the features as the companion takes them.
+        place: R (3, 3) and t (3,) that take the detections' frame into the one in which objects are followed.
 
     Raises:
         ValueError: the parts do not belong together, or are of another backbone; the message says what to do.
@@ -91,7 +99,8 @@ def sightings(
     boxes = [detection.bbox for detection in detections]
     centres = np.reshape([(b.center.position.x, b.center.position.y, b.center.position.z) for b in boxes], (-1, 3))
     sizes = np.reshape([(b.size.x, b.size.y, b.size.z) for b in boxes], (-1, 3))
-    tracks = tracker.update(stamp_s, [d.id for d in detections], centres, sizes)
+    turn, shift = place
+    tracks = tracker.update(stamp_s, [d.id for d in detections], centres @ turn.T + shift, sizes)
     logits = companion.scale * features @ text.numpy().T
     found = []
     for row, (detection, track) in enumerate(zip(detections, tracks, strict=True)):

@@ -1,10 +1,16 @@
-"""Tier 2 in a thread of its own: a step at a time between perception's frames, within the budget."""
+"""Tier 2 in a thread of its own: a step at a time, within the budget, and behind perception.
+
+The thread's own scheduling priority is low wherever it runs. Where perception is in the same process, a step is held
+back while that has a frame in hand as well: the two share torch's threads, and the interpreter.
+"""
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import torch
@@ -19,6 +25,9 @@ from clipoint3d_ros.nodes.adaptation_config import AdaptationConfig
 
 _IDLE_S = 0.5  # from one look for work to the next
 _AFTER_FAILURE_S = 1.0  # until it is tried again
+_HELD_BACK_S = 1.0  # at most, from one piece of work to the next: else busy perception would end learning for good
+_GLANCE_S = 0.002  # from one look whether perception is at work to the next
+_NICE = 10  # of the thread; the companion's process has 5
 
 
 @dataclass
@@ -32,6 +41,7 @@ class TrainingThread:
     accepted: told of a network that the companion accepted, while the lock is held.
     concluded: told of every candidate. failed: told of what failed; the thread goes on all the same.
     cores: that a step takes: what torch may use on a CPU, or 1 beside a GPU. work: the clock of its seconds.
+    yields: whether perception has a frame in hand, where that can be known: work is held back then, for a second.
     """
 
     gradient: Gradient
@@ -45,6 +55,7 @@ class TrainingThread:
     failed: Callable[[Exception], None]
     cores: int = 1
     work: Callable[[], float] = time.thread_time
+    yields: Callable[[], bool] = lambda: False
     _thread: threading.Thread | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
     _anew: threading.Event = field(default_factory=threading.Event)
@@ -76,6 +87,7 @@ class TrainingThread:
     def _run(self, stop: threading.Event, before: threading.Thread | None) -> None:
         if before is not None:
             before.join()
+        step_back()  # before torch's first parallel step: its threads take this one's priority
         while not stop.is_set():
             try:
                 wait_s = self._turn(stop)
@@ -92,6 +104,7 @@ class TrainingThread:
             return _IDLE_S
         if wait_s := self.budget.wait(_IDLE_S):
             return wait_s
+        self._hold_back(stop)
         self._ask()
         seen = self.companion.learned.sightings()
         if len(seen) < self.config().least_objects:
@@ -99,10 +112,17 @@ class TrainingThread:
         with self.budget.spending(self.cores, self.work):
             self.gradient.learn(seen, self.companion.calibrated(seen))
         if self.gradient.steps % self.config().burst == 0 and not stop.is_set():
+            self._hold_back(stop)
             candidate = self._candidate(stop)
             if candidate is not None:
                 self.concluded(candidate)
         return 0.0
+
+    def _hold_back(self, stop: threading.Event) -> None:
+        """Let perception finish the frame in hand; go on after `_HELD_BACK_S` however busy it is."""
+        end = time.monotonic() + _HELD_BACK_S
+        while self.yields() and time.monotonic() < end and not stop.wait(_GLANCE_S):
+            pass
 
     def _set_right(self) -> None:
         """Leave weights that were reset or led astray; where that fails it is tried again before any step."""
@@ -157,6 +177,13 @@ class TrainingThread:
         fresh = [sighting for part in parts for sighting in part if sighting not in features]
         if fresh:
             features.update(zip(fresh, self.gradient.features(trained.served, fresh), strict=True))
+
+
+def step_back(niceness: int = _NICE) -> None:
+    """Lower this thread's scheduling priority, where the system has one for a thread (Linux); it never raises it."""
+    thread = threading.get_native_id()
+    with suppress(OSError, AttributeError):
+        os.setpriority(os.PRIO_PROCESS, thread, max(niceness, os.getpriority(os.PRIO_PROCESS, thread)))
 
 
 def _rows(features: dict[Sighting, Tensor], sightings: Sequence[Sighting], width: int) -> Tensor:

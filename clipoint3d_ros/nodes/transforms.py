@@ -10,8 +10,8 @@ from clipoint3d_ros.nodes.frames import MissingTransform
 from clipoint3d_ros.nodes.rotations import rotation
 
 MISSING = (
-    "tf2_ros is not installed here, but 'gravity_frame' or 'sensor_frame' is set; install ros-$ROS_DISTRO-tf2-ros, "
-    "or leave both empty and give 'up' and 'viewpoint' in the cloud's frame"
+    "tf2_ros is not installed here, but 'gravity_frame', 'sensor_frame' or 'fixed_frame' is set; install "
+    "ros-$ROS_DISTRO-tf2-ros, or leave them empty and give 'up' and 'viewpoint' in the cloud's frame"
 )
 
 

@@ -1,8 +1,9 @@
 """Tracks: which segments of successive frames are one object, and what its sightings say together.
 
-Segmenters number their segments anew in every frame, so an object is known again by where it is and how large; a
-segment's id only adds to that. Nothing here moves: a track is where it was last seen, which is enough for objects that
-stand still in a levelled, fixed frame while the sensor passes by.
+Most segmenters number their segments anew in every frame, so an object is known again by where it is and how large; a
+segment's id only adds to that. Of a segmenter whose ids last, equal ids come first. Nothing here moves: a track is
+where it was last seen, which is enough for objects that stand still in a levelled, fixed frame while the sensor passes
+by.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import math
 import threading
 import weakref
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,7 +37,8 @@ class TrackerConfig:
 
     max_move: float = 0.10  # metres between sightings
     size_ratio: float = 1.6  # between sightings' largest extents
-    forget_s: float = 2.0  # seconds without a sighting, then the track ends
+    forget_s: float = 2.0  # seconds without a sighting, then an object is not known again by its place
+    ids_last_s: float = 0.0  # the same by its segment's id; 0 where ids are no object's own from frame to frame
 
     def __post_init__(self) -> None:
         if not 0 < self.max_move < math.inf:
@@ -44,6 +47,8 @@ class TrackerConfig:
             raise ValueError(f"size_ratio is {self.size_ratio}; it must be above 1 and finite: no size repeats exactly")
         if not self.forget_s > 0:
             raise ValueError(f"forget_s is {self.forget_s} s; it must be above 0")
+        if not self.ids_last_s >= 0:
+            raise ValueError(f"ids_last_s is {self.ids_last_s} s; it must be 0, for ids that do not last, or above")
 
 
 @dataclass
@@ -94,7 +99,10 @@ class Tracker:
     def update(self, stamp_s: float, ids: Sequence[str], centres: np.ndarray, sizes: np.ndarray) -> list[int]:
         """The track of each segment of a frame.
 
-        Pairs of tracks and segments within `max_move` and `size_ratio` are matched at the least sum of
+        Where ids last (`ids_last_s`), a segment belongs to the track of its id, wherever that was seen, as long as
+        their sizes are within `size_ratio`: an id with another size is another object. An id that several segments of a
+        frame have says nothing. Of the rest, pairs of tracks and segments within `max_move` and `size_ratio` are
+        matched at the least sum of
 
             c = 0.75 · move / max_move + 0.25 · |log(size ratio)| / log(size_ratio) − 0.25 · [same id],
 
@@ -104,7 +112,7 @@ class Tracker:
         Args:
             stamp_s: of the frame, in seconds.
             ids: K, as the segmenter published them; "" where it published none.
-            centres: (K, 3) metres, in a frame that does not move with the sensor.
+            centres: (K, 3) metres, in a frame that does not move with the sensor, but for ids that last.
             sizes: (K, 3) metres, extents of the segments.
 
         Returns:
@@ -119,10 +127,10 @@ class Tracker:
         with self._lock:
             if self._clock.jumped_back(stamp_s):
                 self._tracks = []
-            self._tracks = [t for t in self._tracks if stamp_s - t.stamp_s <= self.config.forget_s]
+            self._tracks = self._seen_within(max(self.config.forget_s, self.config.ids_last_s), stamp_s)
             seen: list[int] = np.flatnonzero(usable).tolist()
-            found = self._matches([ids[k] for k in seen], centres[seen], largest[seen])
-            tracks = {k: self._tracks[t] for k, t in zip(seen, found, strict=True) if t >= 0}
+            found = self._matches(stamp_s, [ids[k] for k in seen], centres[seen], largest[seen])
+            tracks = {seen[row]: track for row, track in found.items()}
             return [
                 self._sighted(tracks.get(k), stamp_s, ids[k], centres[k], float(largest[k]), bool(usable[k]))
                 for k in range(len(ids))
@@ -140,21 +148,51 @@ class Tracker:
             self._tracks.append(_Track(number, id, centre, extent, stamp_s))
         return number
 
-    def _matches(self, ids: list[str], centres: np.ndarray, extents: np.ndarray) -> np.ndarray:
+    def _seen_within(self, seconds: float, stamp_s: float) -> list[_Track]:
+        return [track for track in self._tracks if stamp_s - track.stamp_s <= seconds]
+
+    def _matches(self, stamp_s: float, ids: list[str], centres: np.ndarray, extents: np.ndarray) -> dict[int, _Track]:
+        """The tracks of those of K segments that have one, by their row."""
+        found = self._by_id(stamp_s, ids, extents) if self.config.ids_last_s else {}
+        rest = [row for row in range(len(ids)) if row not in found]
+        taken = {track.number for track in found.values()}
+        free = [track for track in self._seen_within(self.config.forget_s, stamp_s) if track.number not in taken]
+        near = self._by_place(free, [ids[row] for row in rest], centres[rest], extents[rest])
+        return found | {row: free[t] for row, t in zip(rest, near.tolist(), strict=True) if t >= 0}
+
+    def _by_id(self, stamp_s: float, ids: list[str], extents: np.ndarray) -> dict[int, _Track]:
+        """Of several tracks with one id, the one seen last whose size it can be."""
+        known: dict[str, list[_Track]] = defaultdict(list)
+        for track in sorted(self._seen_within(self.config.ids_last_s, stamp_s), key=lambda track: -track.stamp_s):
+            known[track.id].append(track)
+        found: dict[int, _Track] = {}
+        times = Counter(id for id in ids if id)
+        for row, (id, extent) in enumerate(zip(ids, extents.tolist(), strict=True)):
+            alike = [track for track in known.get(id, ()) if self._ratio(extent, track.extent) <= 1]
+            if times[id] == 1 and alike:
+                found[row] = alike[0]
+        return found
+
+    def _ratio(self, extents: Any, known: Any) -> Any:
+        """How far sizes are from each other; 1 at the limit."""
+        return np.abs(np.log(extents) - np.log(known)) / math.log(self.config.size_ratio)
+
+    def _by_place(
+        self, tracks: Sequence[_Track], ids: list[str], centres: np.ndarray, extents: np.ndarray
+    ) -> np.ndarray:
         """For each of K segments the index of its track, or −1."""
         found = np.full(len(ids), -1)
-        if not len(ids) or not self._tracks:
+        if not len(ids) or not tracks:
             return found
-        there = cKDTree(np.stack([track.centre for track in self._tracks]))
+        there = cKDTree(np.stack([track.centre for track in tracks]))
         near = cKDTree(centres).sparse_distance_matrix(there, self.config.max_move, output_type="ndarray")
         k, t, move = near["i"], near["j"], near["v"]
-        known = np.array([track.extent for track in self._tracks])
-        ratio = np.abs(np.log(extents[k]) - np.log(known[t])) / math.log(self.config.size_ratio)
+        ratio = self._ratio(extents[k], np.array([track.extent for track in tracks])[t])
         alike = ratio <= 1
         k, t, move, ratio = k[alike], t[alike], move[alike], ratio[alike]
-        same = np.array([ids[i] != "" and ids[i] == self._tracks[j].id for i, j in zip(k, t, strict=True)], dtype=float)
+        same = np.array([ids[i] != "" and ids[i] == tracks[j].id for i, j in zip(k, t, strict=True)], dtype=float)
         cost = _NEARNESS * move / self.config.max_move + (1 - _NEARNESS) * ratio - _SAME_ID * same
-        for pairs in _neighbourhoods(k, t, len(ids), len(self._tracks)):
+        for pairs in _neighbourhoods(k, t, len(ids), len(tracks)):
             if len(pairs) == 1:
                 found[k[pairs]] = t[pairs]
                 continue

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 
 import pytest
+import torch
 
 from clipoint3d_ros.adaptation import budget as budget_module
-from clipoint3d_ros.adaptation.budget import Budget, board_watts, resident_mb
+from clipoint3d_ros.adaptation.budget import Budget, board_watts, reserved_mb, resident_mb
 
 
 class Clock:
@@ -172,6 +173,35 @@ def test_above_a_limit_is_said_with_both_numbers(clock, monkeypatch):
     assert budget.over(0.0, 800.0) == "limit: 812 MB held, above max_memory_mb 800"
     assert budget.over(18.0, 900.0) == ""
     assert budget.over(17.25, 812.4) == "", "at a limit is not above it"
+
+
+def test_what_torch_reserved_on_a_gpu_is_held_as_well(clock, monkeypatch):
+    monkeypatch.setattr(budget_module, "resident_mb", lambda: 700.0)
+    monkeypatch.setattr(budget_module, "reserved_mb", lambda: 150.0)
+    assert Budget(0.1, clock).over(0.0, 800.0) == "limit: 850 MB held, above max_memory_mb 800"
+
+
+def test_reserved_memory_is_that_of_all_gpus_and_asking_begins_none(monkeypatch):
+    assert reserved_mb() == 0.0 or torch.cuda.is_initialized()
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: (device + 1) * 2**20)
+    assert reserved_mb() == 3.0
+
+
+@pytest.mark.parametrize(
+    ("watts", "resident", "said"),
+    [
+        (None, 800.0, "no power sensor is found, so max_power_w of 20 W cannot be held"),
+        (5.0, 0.0, "the system does not tell what this process holds, so max_memory_mb of 900 cannot be held"),
+        (5.0, 800.0, ""),
+    ],
+)
+def test_a_limit_that_nothing_can_hold_is_told(clock, monkeypatch, watts, resident, said):
+    monkeypatch.setattr(budget_module, "board_watts", lambda: watts)
+    monkeypatch.setattr(budget_module, "resident_mb", lambda: resident)
+    assert Budget(0.1, clock).unheld(20.0, 900.0) == said
+    assert Budget(0.1, clock).unheld(0.0, 0.0) == "", "nobody asks for it"
 
 
 def test_a_board_without_a_sensor_passes_no_limit_of_power(clock, monkeypatch):

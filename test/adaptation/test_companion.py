@@ -19,7 +19,7 @@ from clipoint3d_ros.adaptation.guard import GuardConfig
 from clipoint3d_ros.adaptation.memory import MemoryConfig
 from clipoint3d_ros.adaptation.online import FollowConfig
 from clipoint3d_ros.adaptation.probing import Probe, gain
-from clipoint3d_ros.adaptation.reference import Reference
+from clipoint3d_ros.adaptation.reference import Reference, words_alone
 from clipoint3d_ros.adaptation.sighting import Sighting
 from clipoint3d_ros.adaptation.statistics import fused, gather, weighed
 from clipoint3d_ros.recognition.statistics import fused_head
@@ -630,6 +630,42 @@ def test_rejections_of_one_tier_are_none_of_the_other_s():
         assert not learner.propose().verdict.accepted
     assert learner.live is not None
     assert (learner.rejections, learner.rejected_networks) == (2, 2)
+
+
+# Without a probe set
+
+
+def unvouched(**guard):
+    return companion(words_alone(TEXT, SCALE, 1.0, "no procedural shape for cereal box"), **guard)
+
+
+def test_without_a_probe_set_it_remembers_and_proposes_and_nothing_goes_live():
+    learner = unvouched()
+    candidates = fed(learner, stream(mixed(200)))
+    assert len(candidates) > 5
+    assert learner.live is None
+    assert len(learner.learned) > 100
+    last = candidates[-1].verdict
+    assert last.reasons == ("there is no probe set, so no labelled object vouches for it",)
+    assert {"probe", "drift", "variety", "entropy", "held_out"} <= set(last.numbers)
+
+
+def test_what_it_proposes_then_begins_as_the_words_and_follows_the_robot():
+    learner = unvouched(least_probe=0)
+    first, *_, last = fed(learner, stream(mixed(200)))
+    weight, bias = fused_head(TEXT, SCALE, first.statistics)
+    assert torch.allclose(weight, SCALE * TEXT, atol=1e-4)
+    assert float(bias.max() - bias.min()) < 1e-4
+    assert learner.live is last.statistics
+    assert (last.statistics.mean - TEXT).norm(dim=1).min() > 0.05
+
+
+def test_without_a_probe_set_no_trained_network_is_judged():
+    learner = unvouched()
+    nothing = torch.zeros(0, WIDTH)
+    with pytest.raises(ValueError, match="cannot be judged without a probe set"):
+        learner.consider(REFERENCE, TEXT, nothing, nothing)
+    assert learner.rejected_networks == 0
 
 
 def test_a_guard_of_other_limits_decides_otherwise():

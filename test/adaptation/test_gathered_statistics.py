@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from clipoint3d_ros.adaptation.probing import Probe
-from clipoint3d_ros.adaptation.statistics import fused, gather, weighed
+from clipoint3d_ros.adaptation.statistics import fused, gather, of_words, weighed
 from clipoint3d_ros.clip.bundle import ClassStatistics
 from clipoint3d_ros.recognition.calibration import fit_temperature
 from clipoint3d_ros.recognition.statistics import gaussian_head
@@ -44,6 +44,21 @@ def counts(statistics, logits, features):
     parts = torch.stack([logits, features @ weight.T + bias])
     spread = (parts - parts.mean(2, keepdim=True)).std(dim=(1, 2))
     return (statistics.weights * spread).tolist()
+
+
+# Of the words
+
+
+@pytest.mark.parametrize("temperature", [0.8, 2.0])
+def test_statistics_of_the_words_say_what_the_words_say_calibrated(temperature):
+    text, features = F.normalize(drawn(CLASSES, WIDTH), dim=1), drawn(9, WIDTH, seed=2)
+    logits = 20.0 * features @ text.T
+    told = of_words(text, 20.0, temperature)
+    said = summed(told, logits, features)
+    torch.testing.assert_close(said.softmax(-1), (logits / temperature).softmax(-1), rtol=1e-4, atol=1e-6)
+    by_words, by_densities = counts(told, logits, features)
+    assert by_words == pytest.approx(by_densities, rel=1e-4), "half for each"
+    assert told.count.tolist() == [0] * CLASSES
 
 
 # Gathered

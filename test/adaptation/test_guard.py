@@ -138,11 +138,20 @@ def test_an_empty_memory_without_held_out_objects_is_told_of_both():
 
 
 @pytest.mark.parametrize("missing", ["anchor", "probe", "labels"])
-def test_without_a_probe_set_the_held_out_objects_still_judge(missing):
+def test_without_a_probe_set_nothing_goes_live_and_the_other_checks_are_told(missing):
     verdict = judged(**{missing: None})
-    assert verdict.accepted
-    assert list(verdict.numbers) == ["not_finite", "held_out", "classes", "variety", "entropy"]
-    assert tripped(judged(**{missing: None, "candidate": answers([2] * 8, 0.97)})) == ["variety"]
+    assert verdict.reasons == ("there is no probe set, so no labelled object vouches for it",)
+    assert tripped(verdict) == ["probe"]
+    assert list(verdict.numbers) == CHECKS
+    assert tripped(judged(**{missing: None, "candidate": answers([2] * 8, 0.97)})) == ["probe", "drift", "variety"]
+
+
+def test_without_a_probe_set_drift_is_that_of_held_out_objects():
+    lenient = GuardConfig(least_probe=0)
+    assert judged(lenient, labels=None).accepted, "asked for by no robot"
+    moved = judged(lenient, labels=None, candidate=answers([1, 1, 2, 3, 0, 1, 3, 3]))
+    assert moved.numbers["drift"] == (0.25, 0.2)
+    assert moved.reasons == ("25% of the held-out objects are answered otherwise than by the frozen model",)
 
 
 def test_several_failures_are_all_told():
@@ -175,6 +184,11 @@ def test_limits_are_shares(name, value):
 def test_counts_are_at_least_one(name):
     with pytest.raises(ValueError, match="must be at least 1"):
         GuardConfig(**{name: 0})
+
+
+def test_no_fewer_labelled_objects_than_none_can_be_asked_for():
+    with pytest.raises(ValueError, match="least_probe of the guard must be at least 0, but is -1"):
+        GuardConfig(least_probe=-1)
 
 
 def test_macro_accuracy_counts_every_class_the_same():

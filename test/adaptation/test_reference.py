@@ -18,9 +18,11 @@ from clipoint3d_ros.adaptation.reference import (
     kept_reference,
     split_source,
     viewpoints,
+    words_alone,
 )
 from clipoint3d_ros.clip.backbone import load_backbone
 from clipoint3d_ros.clip.descriptions import describe
+from clipoint3d_ros.datasets.objects import LacksClasses
 
 pytestmark = pytest.mark.usefixtures("quick_probes")
 CONFIG = ReferenceConfig(shots=3, probe=2, looks=2, points=64)
@@ -105,6 +107,14 @@ def test_a_certainty_no_source_reaches_leaves_it_unhelpful(backbone):
     assert told.helpful is False
 
 
+def test_words_alone_are_no_help_of_their_own_and_nothing_to_be_judged_by():
+    text = torch.eye(3, 8)
+    told = words_alone(text, 20.0, 2.0, "no procedural shape for cereal box")
+    assert (told.probe, told.helpful, told.temperature) == (None, False, 2.0)
+    assert told.missing == "no procedural shape for cereal box"
+    assert torch.equal(told.statistics.mean, text)
+
+
 def test_no_object_is_learned_from_and_judged_by():
     source = solids(each=8)
     shots, held = split_source(source, CLASSES, ReferenceConfig(shots=4, probe=2))
@@ -123,7 +133,7 @@ def test_a_small_source_leaves_a_fifth_of_each_class_to_judge_by(each, shots, pr
 @pytest.mark.parametrize(("objects", "poorest"), [(3, "1 objects of class box"), (5, "1 objects of class plate")])
 def test_too_few_objects_are_refused_with_the_class(backbone, objects, poorest):
     source = solids().take(np.arange(objects))
-    with pytest.raises(ValueError, match=f"solids has {poorest}; the reference needs at least 2 of each"):
+    with pytest.raises(LacksClasses, match=f"solids has {poorest}; the reference needs at least 2 of each"):
         gather_reference(backbone, CLASSES, source, CONFIG)
 
 

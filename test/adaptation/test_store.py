@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -184,6 +185,61 @@ def test_stores_that_could_not_work_are_refused(places, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match=r"cannot be opened.*name another folder"):
         Store(tmp_path / "file", None)
+
+
+# Without a disk
+
+
+@pytest.fixture
+def unmade(places):
+    """Folders of which that on disk cannot be made: a file is in its way."""
+    places[1].write_text("no folder")
+    return places[0], places[1] / "bundles"
+
+
+def test_without_a_disk_bundles_are_live_alone_and_it_says_why(unmade):
+    store = Store(*unmade)
+    assert re.search(r"disk/bundles cannot be opened.*Not a directory.*name another folder", store.without_disk)
+    store.put(1, writer("one"))
+    assert (store.versions(), read(store.latest(read))) == ([1], "one")
+    with pytest.raises(StoreError, match="cannot be opened"):
+        store.persist()
+    store.clear()
+    assert store.versions() == [], "what could never be made holds nothing that may come back"
+
+
+def test_a_disk_is_tried_again_whenever_something_is_to_be_copied(unmade, places):
+    store = Store(*unmade)
+    store.put(1, writer("one"))
+    places[1].unlink()
+    assert store.persist() == unmade[1] / "version-000001"
+    assert store.without_disk == ""
+    store.clear()
+    assert names(unmade[1]) == []
+
+
+def test_what_an_earlier_run_left_on_a_disk_that_comes_back_passes_for_no_newer(unmade, places, tmp_path):
+    earlier = Store(tmp_path / "other", tmp_path / "away" / "bundles")
+    for version in (6, 7):
+        earlier.put(version, writer("of before"))
+        earlier.persist()
+    store = Store(*unmade)
+    store.put(2, writer("newest"))
+    places[1].unlink()
+    (tmp_path / "away").rename(places[1])
+    store.persist()
+    assert names(unmade[1]) == ["version-000002"]
+    shutil.rmtree(places[0])
+    assert read(Store(*unmade).latest(read)) == "newest"
+
+
+def test_a_disk_that_is_there_and_cannot_be_opened_is_not_said_to_be_cleared(places, tmp_path):
+    places[1].write_text("no folder")
+    store = Store(*places)
+    store.put(1, writer())
+    with pytest.raises(StoreError, match="cannot be opened"):
+        store.clear()
+    assert names(places[0]) == []
 
 
 # What dead writers leave

@@ -12,7 +12,7 @@ import trimesh
 from clipoint3d_ros.clip.descriptions import describe
 from clipoint3d_ros.datasets import scenes
 from clipoint3d_ros.datasets.domains import FORMS, domain_key, read_domain
-from clipoint3d_ros.datasets.objects import NO_LABEL
+from clipoint3d_ros.datasets.objects import NO_LABEL, LacksClasses
 from clipoint3d_ros.datasets.scenes import Intrinsics, Scene
 
 CLASSES = describe(["can", "shampoo bottle", "box"])
@@ -66,7 +66,7 @@ def test_procedural_objects_depend_on_the_seed_and_nothing_else():
 
 
 def test_classes_without_a_procedural_shape_are_named():
-    with pytest.raises(ValueError, match="no procedural shape for spaceship, dragon; there are apple, ball"):
+    with pytest.raises(LacksClasses, match="no procedural shape for spaceship, dragon; there are apple, ball"):
         read("procedural", describe(["box", "spaceship", "dragon"]))
 
 

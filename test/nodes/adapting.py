@@ -28,10 +28,10 @@ BLANK = {"x": np.full(1, np.nan, np.float32), "y": np.zeros(1, np.float32), "z":
 APART_S = 10  # seconds between frames: every object is another track then
 
 
-def frame(seed=0, count=OBJECTS):
-    """A labelled cloud of blocks; ids from 2 on."""
+def frame(seed=0, count=OBJECTS, shift=(0, 0, 0)):
+    """A labelled cloud of blocks; ids from 2 on. shift: metres that they are away from where they mostly are."""
     clouds, _ = blocks(count, seed)
-    points = np.concatenate(clouds)
+    points = np.concatenate(clouds) + np.array(shift, np.float32)
     labels = np.repeat(np.arange(2, count + 2), [len(cloud) for cloud in clouds]).astype(np.uint32)
     return write_cloud(dict(zip("xyz", points.T, strict=True)) | {"instance_id": labels})
 
@@ -85,11 +85,11 @@ class Beside:
             time.sleep(0.01)
         return len(self.learned) > before
 
-    def show(self, sec=None, seed=0):
+    def show(self, sec=None, seed=0, shift=(0, 0, 0)):
         """Send a frame, by default of objects of other tracks; (answer, the frozen model's) once it is learned from."""
         self._sec = self._sec + APART_S if sec is None else sec
         sec, before = self._sec, len(self.learned)
-        self.peer.send(frame(seed), sec)
+        self.peer.send(frame(seed, shift=shift), sec)
         answers = tuple(told(self.peer.answer(sec, name)) for name in ("detections", "frozen_detections"))
         self.peer.wait(
             lambda: any(header.stamp.sec == sec for header in self.learned[before:]), what=f"learning from stamp {sec}"

@@ -56,3 +56,14 @@ def adapt(sharp, reference, tmp_path):
            "state_folder": str(tmp_path / "state")}  # fmt: skip
     with adaptation_nodes() as run:
         yield lambda peer, **more: run(peer, **(own | more))
+
+
+@pytest.fixture
+def odometry(monkeypatch):
+    """Nodes that ask for transforms ask this one."""
+    from moving import Odometry
+
+    monkeypatch.setattr("clipoint3d_ros.nodes.transforms.Transforms", Odometry)
+    for name, value in (("asked", []), ("lost", False), ("restarts", 0)):
+        monkeypatch.setattr(Odometry, name, value, raising=False)
+    return Odometry

@@ -14,6 +14,7 @@ from clipoint3d_ros.adaptation.reference import ReferenceConfig
 from clipoint3d_ros.nodes.adaptation_config import MODES, AdaptationConfig, default_file
 from clipoint3d_ros.nodes.parameters import ParameterError, build, changed, constraints
 from clipoint3d_ros.nodes.perception_config import PerceptionConfig
+from clipoint3d_ros.recognition.tracks import TrackerConfig
 
 PERCEPTION_FILE = Path(__file__).parents[2] / "config" / "perception.yaml"
 FILE = Path(__file__).parents[2] / "config" / "adaptation.yaml"
@@ -27,7 +28,9 @@ def test_the_file_s_values_are_the_defaults():
     sections = yaml.safe_load(FILE.read_text())
     assert list(sections) == ["/**", "/**/adaptation"]
     read = {name: value for each in sections.values() for name, value in each["ros__parameters"].items()}
-    assert set(read) == {field.name for field in dataclasses.fields(AdaptationConfig)}
+    fields = {field.name for field in dataclasses.fields(AdaptationConfig)}
+    assert set(read) == fields - {"stable_ids"}, "it is the launch file's to set, until a user's own file does"
+    assert "    # stable_ids: false" in FILE.read_text().splitlines()
     assert build(AdaptationConfig, read) == AdaptationConfig()
 
 
@@ -55,6 +58,15 @@ def test_every_setting_of_memory_gate_and_guard_reaches_the_companion():
     assert (told.guard.probe_loss, told.guard.least_variety, told.guard.entropy_rise) == (0.05, 0.06, 0.07)
     assert (told.guard.most_drift, told.guard.rejections) == (0.08, 9)
     assert (told.every, told.follow.anchor) == (7, 8)
+
+
+@pytest.mark.parametrize(
+    ("values", "forget_s", "ids_last_s"),
+    [({}, 2, 0), ({"fixed_frame": "odom"}, 60, 0), ({"stable_ids": True}, 2, 60),
+     ({"fixed_frame": "odom", "stable_ids": True}, 60, 60)],
+)  # fmt: skip
+def test_objects_are_known_again_for_long_only_by_what_stays(values, forget_s, ids_last_s):
+    assert build(AdaptationConfig, values).tracker == TrackerConfig(forget_s=forget_s, ids_last_s=ids_last_s)
 
 
 def test_shots_and_probe_reach_the_reference():
@@ -121,7 +133,7 @@ def test_what_both_nodes_have_is_the_same_or_given_by_name():
     """The launch file gives one parameter file to both."""
     ours, theirs = (set(yaml.safe_load(f.read_text())["/**"]["ros__parameters"]) for f in (FILE, PERCEPTION_FILE))
     shared = {"backbone", "pretrained", "patches", "classes", "device", "autostart", "warning_period_s"}
-    shared |= {"error_after_s"}
+    shared |= {"error_after_s", "fixed_frame", "tf_timeout_s"}
     assert ours & theirs == shared
     for name in ours & theirs:
         assert getattr(AdaptationConfig(), name) == getattr(PerceptionConfig(), name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -17,6 +18,7 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 pytest.importorskip("vision_msgs.msg", reason="vision_msgs is not installed")
 
 from adapting import OBJECTS, adaptation_nodes, frame
+from moving import lowered
 from peer import served_checksum
 from rclpy.parameter import Parameter
 
@@ -750,6 +752,91 @@ def other_width(companion):
     return companion
 
 
+# Tracks
+
+
+@pytest.mark.parametrize(
+    ("values", "tracks"),
+    [({}, 4 * OBJECTS), ({"fixed_frame": "odom"}, OBJECTS), ({"stable_ids": True}, OBJECTS)],
+    ids=["by place in the cloud's frame", "by place in odom", "by ids that last"],
+)
+def test_under_a_moving_sensor_an_object_stays_one_where_frame_or_ids_tell(
+    perceive, adapt, odometry, tmp_path, values, tracks
+):
+    log = tmp_path / "learned.jsonl"
+    beside = adapt(perceive(), every=1000, learned_log=str(log), **values)
+    for sec in (1, 2, 3, 33):  # it looks away in between
+        beside.show(sec, shift=lowered(sec))
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert len(lines) == 4 * OBJECTS
+    assert len({line["track"] for line in lines}) == tracks
+    companion = beside.served._adapting.companion
+    assert companion.held.sightings(), "nothing is judged by"
+    ids = [s.id for memory in (companion.held, companion.learned) for s in memory.sightings()]
+    alone = len(ids) == len(set(ids))
+    assert alone == bool(values), "an object has several entries, and may be judged by and learned from"
+    assert {(target, source) for target, source, _ in odometry.asked} <= {("odom", "camera")}
+    assert bool(odometry.asked) == ("fixed_frame" in values), "transforms are asked for where a frame is named"
+
+
+def test_a_frame_without_its_transform_is_not_learned_from_and_it_says_so_until_there_is_one(perceive, adapt, odometry):
+    beside = adapt(perceive(), every=1000, fixed_frame="odom")
+    companion = beside.served._adapting.companion
+    odometry.lost = True
+    beside.show(1)
+    assert len(companion.learned) + len(companion.held) == 0
+    told = beside.diagnosed(lambda d: "trouble.transform" in d, "the trouble")
+    assert told["trouble.transform"] == (
+        "nothing is learned from a frame without its transform: no transform from 'camera' to 'odom'"
+    )
+    assert told["message"] == told["trouble.transform"]
+    odometry.lost = False
+    beside.show(2)
+    assert len(companion.learned) + len(companion.held) == OBJECTS
+    beside.diagnosed(lambda d: "trouble.transform" not in d, "the end of the trouble")
+
+
+def test_the_fixed_frame_changes_while_it_runs_and_begins_new_tracks(perceive, adapt, odometry):
+    beside = adapt(perceive(), every=1000)
+    node, companion = beside.served, beside.served._adapting.companion
+
+    def known():
+        return len(companion.learned) + len(companion.held)
+
+    assert node._transforms is None, "it listens to tf although nobody asked"
+    beside.show(1)
+    assert node.set_parameters([Parameter("fixed_frame", value="odom")])[0].successful
+    beside.show(2)
+    assert known() == 2 * OBJECTS, "places of one frame were taken for places of another"
+    beside.show(3, shift=lowered(1))
+    assert known() == 2 * OBJECTS
+    assert node.set_parameters([Parameter("fixed_frame", value="")])[0].successful
+    assert node._transforms is None
+
+
+def test_time_that_starts_again_asks_for_transforms_anew(perceive, adapt, odometry):
+    beside = adapt(perceive(), every=1000, fixed_frame="odom")
+    for sec in (50, 51):
+        beside.show(sec)
+    before = odometry.restarts
+    beside.show(5)
+    assert odometry.restarts == before + 1
+    assert beside.transition("deactivate")
+    assert beside.transition("activate")
+    assert odometry.restarts == before + 2, "time may have started again while nobody watched it"
+
+
+def test_a_fixed_frame_without_tf2_is_refused_in_words_and_nothing_changes(perceive, adapt, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tf2_ros", None)
+    beside = adapt(perceive(), every=1000)
+    answer = beside.served.set_parameters([Parameter("fixed_frame", value="odom")])[0]
+    assert not answer.successful
+    assert "tf2_ros is not installed here, but 'gravity_frame', 'sensor_frame' or 'fixed_frame' is set" in answer.reason
+    assert beside.served._config.fixed_frame == ""
+    beside.show(1)
+    assert len(beside.served._adapting.companion.held) == 5
+
+
 def test_a_jump_back_in_time_forgets_what_was_remembered(perceive, adapt):
     peer = perceive()
     beside = adapt(peer, every=1000)
@@ -827,7 +914,7 @@ def test_a_state_folder_of_other_classes_is_left_alone_in_words(perceive, adapt,
     assert "what was remembered is not taken over" in capfd.readouterr().err
 
 
-def test_a_source_that_cannot_be_read_is_a_configure_failure_in_words(perceive, sharp, tmp_path, monkeypatch, capfd):
+def test_a_source_that_is_not_there_is_a_configure_failure_in_words(perceive, sharp, tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with adaptation_nodes() as run:
         own = {"backbone": sharp.backbone, "classes": list(sharp.classes), "source": "folders:/nowhere"}

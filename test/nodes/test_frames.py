@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clipoint3d_ros.nodes.frames import FrameConfig, MissingTransform, standpoint
+from clipoint3d_ros.nodes.frames import FrameConfig, MissingTransform, standpoint, to_fixed_frame
 
 
 def world(target, source, stamp):
@@ -63,3 +63,27 @@ def test_only_named_frames_need_transforms():
     assert not FrameConfig().asks
     assert FrameConfig(gravity_frame="map").asks
     assert FrameConfig(sensor_frame="lidar").asks
+
+
+def drive(target, source, stamp):
+    """A camera that drives along odom's x at 1 m/s, looking to its left."""
+    assert (target, source) == ("odom", "camera")
+    return np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]), np.array([stamp, 0.0, 0.0])
+
+
+def test_what_stands_still_in_the_fixed_frame_is_where_it_was():
+    for stamp in (0.0, 2.0):
+        turn, shift = to_fixed_frame("camera", stamp, "odom", drive)
+        np.testing.assert_allclose(turn @ [1.0, stamp, 0.5] + shift, [0, 1, 0.5])
+
+
+@pytest.mark.parametrize(("frame", "fixed"), [("camera", ""), ("", ""), ("odom", "odom")])
+def test_no_transform_is_asked_for_where_none_is_needed(frame, fixed):
+    turn, shift = to_fixed_frame(frame, 0, fixed)
+    np.testing.assert_array_equal(turn, np.eye(3))
+    np.testing.assert_array_equal(shift, np.zeros(3))
+
+
+def test_a_cloud_that_names_no_frame_has_no_place_in_the_fixed_one():
+    with pytest.raises(MissingTransform, match="names no frame_id, so where 'odom' is cannot be looked up"):
+        to_fixed_frame("", 0, "odom", drive)

@@ -54,6 +54,24 @@ def test_a_slow_worker_answers_the_first_and_the_newest():
     assert worker.inbox.dropped == 8
 
 
+def test_a_worker_is_busy_while_a_frame_is_in_hand_whatever_comes_of_it():
+    began, goes_on = threading.Event(), threading.Event()
+
+    def work(number):
+        began.set()
+        assert goes_on.wait(5)
+        raise RuntimeError("no")
+
+    worker = Worker(work, lambda error: None)
+    assert not worker.busy
+    worker.inbox.put(1)
+    assert began.wait(5)
+    assert worker.busy
+    goes_on.set()
+    assert worker.stop(5)
+    assert not worker.busy
+
+
 def test_a_frame_that_fails_is_reported_and_the_next_is_worked_on():
     done, failures = [], []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from clipoint3d_ros.nodes.parameter_files import read_parameters
+from clipoint3d_ros.nodes.parameter_files import mentions, read_parameters
 from clipoint3d_ros.nodes.parameters import ParameterError
 from clipoint3d_ros.nodes.perception_config import PerceptionConfig
 
@@ -54,3 +54,23 @@ def test_what_is_no_parameter_file_is_refused_in_words(tmp_path, text, words):
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ParameterError, match=r"cannot read the parameter file .*gone.yaml: No such file"):
         read_parameters(tmp_path / "gone.yaml", "perception", PerceptionConfig)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("/**:\n  ros__parameters:\n    stable_ids: false\n", True),
+        ("robot1:\n  perception:\n    ros__parameters:\n      stable_ids: true\n", True),
+        ("/**:\n  ros__parameters:\n    # stable_ids: false\n    top_k: 2\n", False),
+        ("stable_ids:\n  ros__parameters:\n    top_k: 2\n", False),
+        ("- stable_ids\n", False),
+        ("a: [", False),
+        ("", False),
+    ],
+)
+def test_a_file_mentions_what_it_gives_to_any_node(tmp_path, text, said):
+    assert mentions(written(tmp_path, text), "stable_ids") == said
+
+
+def test_no_file_mentions_nothing(tmp_path):
+    assert not mentions(tmp_path / "none.yaml", "stable_ids")

@@ -119,6 +119,19 @@ def test_the_yaml_is_what_a_node_reads_back():
     assert build(Made, read) == Made()
 
 
+def test_what_is_left_open_stands_in_the_file_as_a_comment():
+    yaml = pytest.importorskip("yaml")
+
+    @dataclass(frozen=True)
+    class Open:
+        known: bool = parameter(False, "whether it is known")
+        open: bool = parameter(False, "whether it is open", left_open=True)
+
+    text = annotated_yaml(Open, "open")
+    assert text.splitlines()[-1] == "    # open: false"
+    assert yaml.safe_load(text)["/**"]["ros__parameters"] == {"known": False}
+
+
 def test_constraints_tell_range_and_moment():
     fields = Made.__dataclass_fields__
     assert constraints(fields["form"]) == "auto | fixed; takes effect at the next configure"

@@ -11,6 +11,7 @@ import yaml
 from clipoint3d_ros.nodes.parameters import ParameterError, build, changed, constraints
 from clipoint3d_ros.nodes.perception_config import PerceptionConfig, default_file
 from clipoint3d_ros.recognition.config import ClassifierConfig
+from clipoint3d_ros.recognition.tracks import TrackerConfig
 
 FILE = Path(__file__).parents[2] / "config" / "perception.yaml"
 
@@ -23,7 +24,9 @@ def test_the_file_s_values_are_the_defaults():
     sections = yaml.safe_load(FILE.read_text())
     assert list(sections) == ["/**", "/**/perception"]
     read = {name: value for each in sections.values() for name, value in each["ros__parameters"].items()}
-    assert set(read) == {field.name for field in dataclasses.fields(PerceptionConfig)}
+    fields = {field.name for field in dataclasses.fields(PerceptionConfig)}
+    assert set(read) == fields - {"stable_ids"}, "it is the launch file's to set, until a user's own file does"
+    assert "    # stable_ids: false" in FILE.read_text().splitlines()
     assert build(PerceptionConfig, read) == PerceptionConfig()
 
 
@@ -39,6 +42,14 @@ def test_defaults_agree_with_the_rooms_below():
     assert config.classifier == ClassifierConfig()
     assert config.segments == type(config.segments)()
     assert config.frames == type(config.frames)()
+
+
+def test_objects_are_followed_where_something_is_made_of_it():
+    assert not PerceptionConfig(stable_ids=True, fixed_frame="odom").follows
+    assert PerceptionConfig(fuse_tracks=True).follows
+    assert PerceptionConfig(reuse_still=True).follows
+    assert PerceptionConfig().tracker == TrackerConfig()
+    assert PerceptionConfig(stable_ids=True).tracker == TrackerConfig(ids_last_s=2.0)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 pytest.importorskip("vision_msgs.msg", reason="vision_msgs is not installed")
 
 import rclpy
+from moving import lowered
 from peer import DOMAIN, OUTPUTS, labels, transports
 from rclpy.context import Context
 from rclpy.parameter import Parameter
@@ -371,14 +372,44 @@ def test_what_stands_still_keeps_its_look_where_asked(start):
     assert StandIn.known.any(-1).all(), "two objects on a table, seen again from the same place"
 
 
-def one_object(height, count=400):
-    """A cloud that is one object, 12 cm high a can to the stand-in and 9 cm a book, near enough to be one track."""
-    return write_cloud(dict(zip("xyz", block((0.06, 0.06, height), (0.5, 0.1, 0.1), count).T, strict=True)))
+def one_object(height, count=400, shift=(0, 0, 0)):
+    """A cloud of one object, 12 cm high a can to the stand-in and 9 cm a book, near enough to be one track."""
+    points = block((0.06, 0.06, height), np.add((0.5, 0.1, 0.1), shift), count)
+    return write_cloud(dict(zip("xyz", points.T, strict=True)) | {"instance_id": np.full(count, 5, np.uint8)})
 
 
 def first_score(message):
     hypothesis = message.detections[0].results[0].hypothesis
     return hypothesis.class_id, pytest.approx(hypothesis.score)
+
+
+@pytest.mark.parametrize(
+    ("values", "fused"),
+    [({}, False), ({"fixed_frame": "odom"}, True), ({"stable_ids": True}, True)],
+    ids=["by place in the cloud's frame", "by place in odom", "by ids that last"],
+)
+def test_under_a_moving_sensor_sightings_are_judged_together_where_frame_or_ids_tell(start, odometry, values, fused):
+    peer = start(fuse_tracks=True, **values)
+    for sec, height in ((1, 0.12), (2, 0.09)):
+        peer.send(one_object(height, shift=lowered(sec)), sec)
+        answer = peer.answer(sec)
+    assert (first_score(answer) != ("book", 0.8)) == fused
+    assert {sec for *_, sec in odometry.asked} == ({1, 2} if "fixed_frame" in values else set())
+
+
+def test_a_cloud_without_its_place_in_the_fixed_frame_is_skipped_where_objects_are_followed(start, odometry):
+    odometry.lost = True
+    peer = start(fixed_frame="odom")
+    peer.send(scene(), 1)
+    peer.answer(1)
+    assert not odometry.asked, "nothing is made of tracks, so nobody needs to know where the sensor is"
+    assert peer.set(fuse_tracks=True) == (True, "")
+    peer.send(scene(), 2)
+    assert peer.silent_on(2)
+    assert peer.diagnosis()["skipped_no_transform"] == "1"
+    odometry.lost = False
+    peer.send(scene(), 3)
+    peer.answer(3)
 
 
 def test_a_frame_that_is_overtaken_by_a_swap_says_nothing_of_the_next(start, monkeypatch):

@@ -22,7 +22,7 @@ KINDS = {
 ON_DEMAND = {
     "perception": {"/clock", "/tf", "/tf_static", "/segments", "/segmenter/output/segments"},
     "segmenter": {"/clock", "/tf", "/tf_static"},
-    "adaptation": {"/clock"},
+    "adaptation": {"/clock", "/tf", "/tf_static"},
 }
 NEWER = "get_type_description"  # served from Jazzy on
 

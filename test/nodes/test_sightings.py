@@ -10,7 +10,7 @@ import torch
 
 from clipoint3d_ros.nodes.evidence import COLUMNS
 from clipoint3d_ros.nodes.sightings import Gathering, Parts, sightings
-from clipoint3d_ros.recognition.tracks import Tracker
+from clipoint3d_ros.recognition.tracks import Tracker, TrackerConfig
 
 NAMES = ("detections", "features", "evidence")
 
@@ -119,6 +119,24 @@ def test_logits_are_told_to_be_the_frozen_model_s_while_its_features_are_learned
         (seen,) = sightings(answered(("can",), version=3), ("mug", "can"), companion, Tracker(), {3})
         assert seen.frozen == frozen
         assert seen.logits.tolist() == [2 * 28.0, 2 * 92.0]
+
+
+def test_tracks_are_of_the_frame_that_they_are_told_to_be_in():
+    def tracks(tracker, *shifts):
+        moves = [(np.eye(3), np.array([shift, 0.0, 0.0])) for shift in shifts]
+        parts, companion = answered(("can",)), knowing(torch.ones(2, 8))
+        return [sightings(parts, ("mug", "can"), companion, tracker, {0}, move)[0].track for move in moves]
+
+    assert tracks(Tracker(), 0.0, 0.05, 0.5) == [1, 1, 2]
+    assert tracks(Tracker(TrackerConfig(ids_last_s=60.0)), 0.0, 0.5, 5.0) == [1, 1, 1]
+
+
+def test_jumps_back_are_told_of():
+    jumps = []
+    gathering = Gathering(NAMES, jumped=lambda: jumps.append(1))
+    for sec in (60, 59, 61, 1, 2):
+        gathering.add("detections", message(sec))
+    assert len(jumps) == 2
 
 
 @pytest.mark.parametrize("objects", [None, rows_of(7)])

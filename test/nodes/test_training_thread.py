@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
 from types import SimpleNamespace
@@ -80,7 +82,7 @@ def train(monkeypatch):
     monkeypatch.setattr(training_thread, "_IDLE_S", 0.01)
     started = []
 
-    def start(training, companion=None, lock=None):
+    def start(training, companion=None, lock=None, yields=lambda: False):
         thread = TrainingThread(
             training,
             companion or Companion(),
@@ -92,6 +94,7 @@ def train(monkeypatch):
             concluded=lambda candidate: concluded.append(candidate),
             failed=lambda error: failed.append(str(error)),
             work=lambda: 0.0,
+            yields=yields,
         )
         concluded, failed = [], []
         thread.start()
@@ -116,6 +119,58 @@ def test_every_burst_of_steps_a_candidate_is_judged_and_a_rejected_one_is_fallen
     until(lambda: len(training.calls) > 10)
     assert training.calls[:10] == [*["learn"] * 3, "candidate", "fall_back", *["learn"] * 3, "candidate", "fall_back"]
     assert len(running.concluded) >= 2
+    assert running.failed == []
+
+
+def test_no_step_is_taken_while_perception_has_a_frame_in_hand(train):
+    training, busy = Training(), [True]
+    train(training, yields=lambda: busy[0])
+    time.sleep(0.1)
+    assert training.calls == []
+    busy[0] = False
+    until(lambda: training.steps)
+
+
+@pytest.mark.parametrize("work", ["learn", "candidate"])
+def test_perception_that_is_never_idle_does_not_end_learning(train, monkeypatch, work):
+    monkeypatch.setattr(training_thread, "_HELD_BACK_S", 0.02)
+    training, began = Training(), time.monotonic()
+    train(training, yields=lambda: True)
+    until(lambda: training.calls.count(work) > 1)
+    before = training.calls.index(work)
+    held = before + training.calls[:before].count("candidate") + 1
+    assert time.monotonic() - began >= 0.02 * held
+
+
+def test_a_stop_does_not_wait_for_perception(train):
+    training = Training()
+    running = train(training, yields=lambda: True)
+    time.sleep(0.02)
+    began = time.monotonic()
+    assert running.thread.stop(5.0)
+    assert time.monotonic() - began < 0.5
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a thread has a priority of its own on Linux")
+def test_it_trains_at_a_lower_priority_than_the_rest_of_its_process(train):
+    training = Training()
+    learn, seen = training.learn, []
+    training.learn = lambda *told: seen.append(os.getpriority(os.PRIO_PROCESS, 0)) or learn(*told)
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    train(training)
+    until(lambda: training.steps)
+    assert seen[0] == max(10, before)
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before, "of the other threads, too"
+
+
+def test_a_system_that_refuses_a_priority_is_trained_on_all_the_same(train, monkeypatch):
+    def refused(*_):
+        raise PermissionError("not permitted")
+
+    monkeypatch.setattr(os, "setpriority", refused)
+    training = Training()
+    running = train(training)
+    until(lambda: training.steps)
     assert running.failed == []
 
 

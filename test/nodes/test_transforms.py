@@ -82,5 +82,5 @@ def test_a_restart_listens_anew_and_leaves_nothing_behind(tf2):
 
 def test_without_tf2_the_way_out_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "tf2_ros", None)
-    with pytest.raises(ImportError, match="leave both empty and give 'up'"):
+    with pytest.raises(ImportError, match="leave them empty and give 'up'"):
         Transforms(Node(), 0.1)

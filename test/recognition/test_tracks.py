@@ -105,6 +105,63 @@ def test_empty_and_repeated_ids_say_nothing_and_break_nothing():
     assert seen(tracker, 0.1, 0.6, 0.3, 0.0, ids=["1", "1", ""]) == [3, 2, 1]
 
 
+# Segment ids that last
+
+
+def lasting(ids_last_s=60.0, **more):
+    return Tracker(TrackerConfig(ids_last_s=ids_last_s, **more))
+
+
+def test_ids_that_last_are_followed_wherever_their_object_is():
+    tracker = lasting()
+    for step in range(20):  # the sensor moves, and half of the time everything stands where its neighbour stood
+        assert seen(tracker, 0.5 * step, 0.15 * step, 0.3 + 0.15 * step, ids=["7", "8"]) == [1, 2]
+    assert seen(tracker, 60.0, 9.0, 0.0, ids=["8", "7"]) == [2, 1], "a glance away took them for others"
+
+
+def test_ids_that_last_come_before_a_nearer_place():
+    tracker = lasting()
+    assert seen(tracker, 0.0, 0.0, 0.09, ids=["a", "b"]) == [1, 2]
+    assert seen(tracker, 0.1, 0.0, 0.09, ids=["b", "a"]) == [2, 1]
+    assert seen(tracker, 0.2, 0.0, 0.09, ids=["c", "b"]) == [1, 2], "who has a new id is known by its place"
+    assert seen(tracker, 0.3, 0.5, 0.09, ids=["c", "a"]) == [1, 2], "and by its new id from then on"
+
+
+def test_an_id_with_another_size_is_another_object():
+    tracker, tall = lasting(), (0.02, 0.02, 0.20)
+    assert seen(tracker, 0.0, 0.0, ids=["7"]) == [1]
+    assert seen(tracker, 0.1, 0.0, ids=["7"], sizes=[tall]) == [2]
+    assert seen(tracker, 0.2, 1.0, ids=["7"]) == [1]
+    assert seen(tracker, 0.3, 2.0, ids=["7"], sizes=[tall]) == [2]
+    assert seen(tracker, 0.4, 3.0, ids=["7"], sizes=[(0.02, 0.02, 0.145)]) == [2], "of two that fit, the one seen last"
+
+
+def test_ids_are_forgotten_in_their_own_time_and_places_in_theirs():
+    tracker = lasting(10.0, forget_s=2.0)
+    assert seen(tracker, 0.0, 0.0, 1.0, ids=["7", "8"]) == [1, 2]
+    assert seen(tracker, 3.0, 5.0, 1.0, ids=["7", "9"]) == [1, 3], "a place outlived its time beside its id"
+    assert seen(tracker, 13.1, 5.0, 1.0, ids=["7", "8"]) == [4, 5], "an id outlived its time"
+    long = TrackerConfig(forget_s=60.0)
+    tracker = Tracker(long)
+    assert seen(tracker, 0.0, 0.0) == [1]
+    assert seen(tracker, 59.0, 0.05) == [1]
+    assert seen(tracker, 119.1, 0.05) == [2]
+
+
+def test_ids_that_last_but_are_empty_or_repeated_say_nothing():
+    tracker = lasting()
+    assert seen(tracker, 0.0, 0.0, 0.3, 0.6, ids=["1", "2", ""]) == [1, 2, 3]
+    assert seen(tracker, 0.1, 0.6, 0.3, 0.0, ids=["1", "1", ""]) == [3, 2, 1]
+    assert seen(tracker, 0.2, 5.0, 6.0, ids=["1", ""]) == [2, 4]
+
+
+def test_a_moving_sensor_gives_tracks_without_lasting_ids_or_a_fixed_frame_no_hold():
+    """What the segment ids are for: the same frames, by place alone."""
+    tracker = Tracker()
+    numbers = {n for step in range(20) for n in seen(tracker, 0.5 * step, 0.15 * step, 1 + 0.15 * step, ids=["7", "8"])}
+    assert len(numbers) == 40
+
+
 # Numbers and time
 
 
@@ -187,6 +244,8 @@ def test_lengths_that_differ_and_stamps_without_a_time_are_refused():
         ({"max_move": math.nan}, "max_move is nan"),
         ({"size_ratio": 1.0}, "size_ratio is 1.0"),
         ({"forget_s": -1.0}, "forget_s is -1.0 s"),
+        ({"ids_last_s": -1.0}, "ids_last_s is -1.0 s"),
+        ({"ids_last_s": math.nan}, "ids_last_s is nan s"),
     ],
 )
 def test_limits_that_make_no_sense_are_refused(change, words):

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from clipoint3d_ros.evaluation.streams import gradient_alone, ours
+from clipoint3d_ros.evaluation.streams import gradient_alone, ours, words_alone
 from clipoint3d_ros.evaluation.streams.online import Online, Setting
 from clipoint3d_ros.evaluation.streams.peers.frozen import Frozen, FrozenConfig
 from clipoint3d_ros.evaluation.streams.peers.offline import Offline, OfflineConfig
@@ -153,6 +153,13 @@ METHODS: tuple[Method, ...] = (
         ours.Statistics,
         ours.StatisticsConfig(),
         uses=_TIER_1,
+    ),
+    Method(
+        "ours: words unvouched",
+        "tier 1 from the words, without a source, and every candidate going live that the label-free checks let pass",
+        words_alone.WordsAlone,
+        words_alone.UnvouchedConfig(),
+        uses=(ours.__name__, *_TIER_1),
     ),
     Method(
         "ours: gradient alone",

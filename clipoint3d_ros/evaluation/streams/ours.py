@@ -48,13 +48,16 @@ class Statistics:
         self.setting = setting
         classifier = setting.classifier
         self._scale = classifier.backbone.scale * classifier.backbone.temperature
-        reference = _reference(setting, replace(self.config.reference, seed=setting.seed), self.config)
-        self.companion = Companion(reference, classifier.text, self._scale, self.config.companion)
+        self.companion = Companion(self._begin(setting), classifier.text, self._scale, self.config.companion)
         self._words = (setting.scale * setting.text, np.zeros(len(setting.text), np.float32))
         self._live: ClassStatistics | None = None
         self._head = self._words
         self._order = 0
         self.learning_s = 0.0  # in all, without answering
+
+    def _begin(self, setting: Setting) -> Reference:
+        """The anchor and the probe set."""
+        return _reference(setting, replace(self.config.reference, seed=setting.seed), self.config)
 
     @property
     def known(self) -> float:
