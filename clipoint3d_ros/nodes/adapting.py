@@ -290,11 +290,12 @@ def _reference(
     count = config.shots + config.probe
 
     def read_source() -> Objects:
+        source = read_domain(config.source, classes, count=count, seed=0)
         tell(
             f"looking at {count} objects of each class of '{config.source}', which takes minutes; once for this model "
             f"and these classes, kept in {reference_folder()}"
         )
-        return read_domain(config.source, classes, count=count, seed=0)
+        return source
 
     told = domain_key(config.source)
     return kept_reference(reference_folder(), backbone, classes, read_source, told, config.reference)
