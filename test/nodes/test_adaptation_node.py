@@ -475,10 +475,11 @@ def test_a_perception_started_anew_is_given_what_was_live(perceive, adapt):
     for transition in ("deactivate", "cleanup"):
         assert peer.transition(transition)
     peer.served._config = replace(peer.served._config, bundle="")  # as a new process would have it
+    heard = len(peer.heard["vision_info"])
     for transition in ("configure", "activate"):
         assert peer.transition(transition)
-    beside.wait_for_version(0)
-    beside.wait_for_version(1)
+    peer.wait(lambda: len(peer.heard["vision_info"]) >= heard + 2, what="perception saying 0, and then what it was given")
+    assert [told.database_version for told in peer.heard["vision_info"][heard:]] == [0, 1]
 
 
 def test_a_first_look_at_the_source_is_told_before_it_begins(perceive, adapt, sharp, monkeypatch, capfd):
