@@ -478,7 +478,7 @@ def test_a_perception_started_anew_is_given_what_was_live(perceive, adapt):
     heard = len(peer.heard["vision_info"])
     for transition in ("configure", "activate"):
         assert peer.transition(transition)
-    peer.wait(lambda: len(peer.heard["vision_info"]) >= heard + 2, what="perception saying 0, and then what it was given")
+    peer.wait(lambda: len(peer.heard["vision_info"]) >= heard + 2, what="0, and what it was given")
     assert [told.database_version for told in peer.heard["vision_info"][heard:]] == [0, 1]
 
 
