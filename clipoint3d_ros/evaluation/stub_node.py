@@ -21,6 +21,7 @@ class Stub:
     """Has the classifier's face and looks at nothing: the first class, always. It serves no bundle."""
 
     name, device, version = "stub", torch.device("cpu"), 0
+    shares_tower = False
 
     def __init__(self, classes: Sequence[str], config: ClassifierConfig) -> None:
         self.classes, self.config = tuple(classes), config
