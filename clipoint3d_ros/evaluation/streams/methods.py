@@ -136,7 +136,7 @@ METHODS: tuple[Method, ...] = (
         "balanced memory, student and teacher",
         Rotta,
         RottaConfig(),
-        {"learning_rate": (1e-4, 1e-3, 1e-2), "follow": (1e-3, 0.05, 0.2), "every": (8, 16, 64)},
+        {"learning_rate": (1e-4, 1e-3), "follow": (1e-3, 0.05), "every": (16, 64)},
         gradient=True,
         uses=(_TOWER,),
     ),
