@@ -96,7 +96,7 @@ METHODS: tuple[Method, ...] = (
         "entropy minimisation, object by object",
         Tent,
         TentConfig(),
-        {"learning_rate": (1e-5, 1e-4, 1e-3, 1e-2)},
+        {"learning_rate": (1e-5, 1e-4, 1e-3)},
         gradient=True,
         uses=(_TOWER,),
     ),
@@ -105,12 +105,7 @@ METHODS: tuple[Method, ...] = (
         "caches of certain and of doubtful objects",
         Tda,
         TdaConfig(),
-        {
-            "shots": (3, 8, 16),
-            "alpha": (0.5, 1.0, 2.0, 4.0, 8.0, 16.0),
-            "beta": (3.0, 5.0, 8.0, 12.0),
-            "negative_alpha": (0.0, 0.117),
-        },
+        {"shots": (3, 8), "alpha": (0.5, 1.0, 2.0, 4.0), "beta": (3.0, 5.0, 8.0), "negative_alpha": (0.0, 0.117)},
     ),
     Method(
         "StatA",
@@ -124,12 +119,7 @@ METHODS: tuple[Method, ...] = (
         "cluster centres with smoothed labels",
         UniAdapter,
         UniAdapterConfig(),
-        {
-            "centres": (4, 8, 30),
-            "beta": (20.0, 150.0, 300.0),
-            "threshold": (0.3, 0.5, 0.8, 0.95),
-            "smoothing": (0.05, 0.11, 0.3, 0.6),
-        },
+        {"centres": (8, 30), "beta": (20.0, 150.0), "threshold": (0.5, 0.8, 0.95), "smoothing": (0.05, 0.11, 0.3)},
     ),
     Method(
         "RoTTA",
