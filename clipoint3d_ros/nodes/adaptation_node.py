@@ -504,7 +504,8 @@ class AdaptationNode(Lifecycle[AdaptationConfig]):
         versions, troubles = self._versions, self._troubles.there
         if versions.strange:
             troubles["strange"] = (
-                f"perception serves version {versions.served}, not of this node: nothing is learned from its features"
+                f"perception serves version {versions.served}, not of this node: nothing is learned from its features; "
+                "empty perception's 'bundle' to go on from the frozen model"
             )
         if self._inputs and not self.count_publishers(self._inputs[0].topic_name):
             troubles["perception"] = (
